@@ -1,0 +1,47 @@
+# Everything runs in .venv, which is made from nothing with the exact versions of requirements.lock.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test lint types unit bench lock clean
+
+help: ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(VENV)/.done ## make the virtual environment
+
+$(VENV)/.done: requirements.lock setup.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 14) else \
+	  "beamvec needs Python 3.10 to 3.13, this is %d.%d; choose one with make PYTHON=python3.12" % v)'
+	@echo "setting up $(VENV); this takes a minute or two, once"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup ## embed photographs and show the result; IMAGES=folder runs on your own
+	@$(BIN)/python -m pipeline.demo $(if $(IMAGES),--images '$(IMAGES)')
+
+test: lint types unit ## lint, types and tests
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+unit: setup
+	$(BIN)/pytest
+
+bench: setup ## measure what the README quotes
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/parquet_codec.py
+
+lock: ## resolve requirements.lock anew, for all supported versions of Python (needs uv)
+	uv pip compile --universal --python-version 3.10 --no-header --extra demo --extra dev \
+	  setup.py --output-file requirements.lock
+
+clean: ## remove everything that make made
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output

@@ -1,0 +1,91 @@
+"""What `make demo` runs: the main job on photographs, and a look at the result."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from embeddings import Dataset, open_dataset
+from pipeline.main import main as beamvec
+from transforms.settings import DEFAULT_MODEL
+
+OUTPUT = Path("demo-output")
+_PHOTOGRAPHS = (
+    "astronaut.png brick.png camera.png cell.png chelsea.png clock_motion.png coffee.png coins.png"
+    " grass.png gravel.png hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png"
+    " motorcycle_right.png retina.jpg rocket.jpg".split()
+)
+_SHOWN = 6
+_NEIGHBOURS = 2
+
+
+def main() -> int:
+    """Embed photographs, show the summary and some nearest neighbours."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--images", metavar="DIR", help="your own; else those of scikit-image")
+    args = parser.parse_args()
+    inputs = [args.images] if args.images else find_photographs()
+    dataset = str(OUTPUT / "dataset")
+    flags = [flag for path in inputs for flag in ("--input", path)]
+    command = ["extract", *flags, "--model", find_model(), "--output", dataset, "--overwrite"]
+    print(f"beamvec extract --input {Path(inputs[0]).parent if len(inputs) > 1 else inputs[0]} ...")
+    code = beamvec(command)
+    if code <= 1:
+        print(describe_neighbours(open_dataset(dataset)))
+    return code
+
+
+def find_photographs() -> list[str]:
+    """Return the photographs that scikit-image carries in its own package."""
+    import skimage.data
+
+    folder = Path(os.path.dirname(skimage.data.__file__))
+    return [str(folder / name) for name in _PHOTOGRAPHS if (folder / name).exists()]
+
+
+def find_model() -> str:
+    """Return the hub's model if it can be reached, else a stand-in with random weights."""
+    from transforms.export import export_model
+    from transforms.saved_model import ModelError, fetch_model
+
+    try:
+        fetch_model(DEFAULT_MODEL)
+    except ModelError as error:
+        stand_in = OUTPUT / "resnet_v2_50_random_weights"
+        print(f"{error}\nUsing a ResNet-v2-50 with RANDOM WEIGHTS instead.", file=sys.stderr)
+        if not stand_in.exists():
+            export_model("ResNet50V2", "random", str(stand_in))
+        return str(stand_in)
+    return DEFAULT_MODEL
+
+
+def describe_neighbours(dataset: Dataset) -> str:
+    """List the nearest images, by cosine, of some images spread over a dataset."""
+    uris, vectors = dataset.read_vectors()
+    names = [os.path.basename(uri) for uri in uris]
+    shown = np.linspace(0, len(names) - 1, min(_SHOWN, len(names))).astype(int)
+    similar = _cosines(vectors[shown], vectors)
+    similar[np.arange(len(shown)), shown] = -np.inf
+    lines = ["nearest neighbours by cosine"]
+    for row, image in zip(similar, shown, strict=True):
+        nearest = np.argsort(-row)[: min(_NEIGHBOURS, len(names) - 1)]
+        found = ", ".join(f"{names[i]} {row[i]:.3f}" for i in nearest)
+        lines.append(f"  {names[image]:<24} {found}")
+    return "\n".join(lines)
+
+
+def _cosines(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    a = a / np.linalg.norm(a, axis=1, keepdims=True)
+    return np.asarray(a @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T)
+
+
+if __name__ == "__main__":
+    from pipeline.main import silence
+
+    silence()
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""`beamvec extract`: checks first, then the pipeline, progress and summary."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import threading
+import time
+from dataclasses import replace
+from functools import reduce
+from importlib.metadata import version
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner, PipelineState, create_runner
+
+from embeddings import schema
+from pipeline import __version__
+from pipeline.config import ExtractConfig, build_beam_options, build_config
+from pipeline.graph import build_pipeline
+from pipeline.options import UsageError
+from pipeline.output import OutputState, inspect_output, prepare_output, read_json
+from pipeline.progress import LOCAL_POLL_S, REMOTE_POLL_S, ChunkWatcher, show_progress
+from pipeline.report import RunInfo
+from pipeline.summary import failure_ratio, failures_folder, summarize
+from transforms import storage
+from transforms.match import list_images
+from transforms.model import FeatureModel, load_model
+from transforms.plan import account_inputs, digest_settings
+from transforms.saved_model import ModelError, fetch_model, fingerprint_model
+from transforms.write import OutputOptions
+
+_LOCAL_RUNNERS = {None, "DirectRunner", "SwitchingDirectRunner", "FnApiRunner"}
+_PACKAGES = ("apache-beam", "tensorflow", "pyarrow", "numpy", "pillow")
+
+
+def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
+    """Run `beamvec extract` and return its exit code."""
+    launched_s = time.time()
+    options = build_beam_options(beam_flags)
+    runner = choose_runner(options)
+    FileSystems.set_options(options)
+    config = build_config(args)
+    try:
+        fingerprint = fingerprint_model(fetch_model(config.model))
+        settings = describe_settings(config, fingerprint)
+        output = OutputOptions(config.output, config.input.columns)
+        state = inspect_output(output, settings, config.overwrite)
+        if state is OutputState.FINISHED and not config.overwrite:
+            return _finish_again(config, output)
+        model = load_model(config.model, config.batch_size)
+    except ModelError as error:
+        raise UsageError(str(error)) from error
+    output = replace(output, metadata=describe_dataset(config, model))
+    prepare_output(output, settings, keep_chunks=state is OutputState.UNFINISHED)
+    run = RunInfo(
+        output=config.output,
+        chunks_path=output.chunks_path,
+        launched_s=launched_s,
+        started_s=time.time(),
+        description=describe_launch(config, model, settings, options),
+    )
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    build_pipeline(pipeline, config, model, output, digest_settings(settings), run)
+    return _watch(pipeline, config, output, is_local_runner(options), args.verbose)
+
+
+def describe_settings(config: ExtractConfig, fingerprint: str) -> dict[str, Any]:
+    """Return every setting that changes a byte of the dataset."""
+    return {
+        "model": fingerprint,
+        "resize": config.resize,
+        "precision": "float32",
+        "rows_per_shard": config.rows_per_shard,
+        "columns": {field.name: str(field.type) for field in config.input.columns},
+    }
+
+
+def describe_dataset(config: ExtractConfig, model: FeatureModel) -> dict[str, Any]:
+    """Return what is written into each file's metadata."""
+    return {
+        "model": storage.redact(config.model),
+        "fingerprint": model.fingerprint,
+        "dimension": model.dimension,
+        "input_size": model.input_size,
+        "resize": config.resize,
+        "precision": "float32",
+        "version": __version__,
+    }
+
+
+def describe_launch(
+    config: ExtractConfig, model: FeatureModel, settings: dict[str, Any], options: PipelineOptions
+) -> dict[str, Any]:
+    """Return the part of `run.json` that is known before the run."""
+    spec = config.input
+    return {
+        "beamvec": __version__,
+        "settings": settings,
+        "model": {
+            "handle": storage.redact(config.model),
+            "fingerprint": model.fingerprint,
+            "input_size": model.input_size,
+            "dimension": model.dimension,
+            "weights": model.weights,
+        },
+        "input": {
+            "patterns": [storage.redact(pattern) for pattern in spec.patterns],
+            "list": spec.list_path,
+            "manifest": spec.manifest_path,
+        },
+        "batch_size": config.batch_size,
+        "chunk_size": config.chunk_size,
+        "runner": options.view_as(StandardOptions).runner or "FnApiRunner",
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in _PACKAGES},
+        },
+    }
+
+
+def is_local_runner(options: PipelineOptions) -> bool:
+    """Tell whether the pipeline runs on this machine, in this process or its children."""
+    return options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
+
+
+def choose_runner(options: PipelineOptions) -> PipelineRunner:
+    """Return the runner: Beam's FnApiRunner unless another is named.
+
+    `DirectRunner` means the FnApiRunner too: Beam's own class of that name first tries to download
+    Prism.
+
+    Raises:
+        UsageError: if there is no runner of that name.
+    """
+    if is_local_runner(options):
+        return FnApiRunner()
+    name = options.view_as(StandardOptions).runner
+    try:
+        return create_runner(name)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise UsageError(f"--runner {name}: {error}") from error
+
+
+def _finish_again(config: ExtractConfig, output: OutputOptions) -> int:
+    """End at once on a finished dataset, if the input is still the same."""
+    run = read_json(storage.join(config.output, schema.RUN_FILE))
+    assert run is not None
+    storage.delete(output.chunks_path)
+    now = account_inputs(list_images(config.input))
+    if f"{now.input_digest:064x}" != run["input"]["digest"]:
+        raise UsageError(
+            f"{config.output} holds a finished dataset of another input: "
+            f"{run['counts']['inputs']:,} images then, {now.inputs:,} now, or files that have "
+            "changed; choose another --output, or replace it with --overwrite"
+        )
+    print(f"{config.output} is finished already: same input, same settings; nothing to do")
+    print(summarize(run, config.output))
+    return _judge(run, config)
+
+
+def _watch(
+    pipeline: beam.Pipeline,
+    config: ExtractConfig,
+    output: OutputOptions,
+    local: bool,
+    verbose: bool,
+) -> int:
+    """Run the pipeline beside a progress display; return the exit code."""
+    errors: list[BaseException] = []
+    work = threading.Thread(target=_run_to_end, args=(pipeline, errors), daemon=True)
+    work.start()
+    try:
+        poll_s = LOCAL_POLL_S if local else REMOTE_POLL_S
+        show_progress(ChunkWatcher(output.chunks_path), work, poll_s)
+    except KeyboardInterrupt:
+        _leave_at_once(local)
+    if errors:
+        if verbose:
+            raise errors[0]
+        print(_explain_failure(errors[0]), file=sys.stderr)
+        return 3
+    run = read_json(storage.join(config.output, schema.RUN_FILE))
+    if run is None:
+        print("beamvec: the pipeline ended, but wrote no run.json", file=sys.stderr)
+        return 3
+    print(summarize(run, config.output))
+    return _judge(run, config)
+
+
+def _run_to_end(pipeline: beam.Pipeline, errors: list[BaseException]) -> None:
+    try:
+        result = pipeline.run()
+        state = result.wait_until_finish()
+        if state not in (None, PipelineState.DONE):
+            raise RuntimeError(f"the runner ended in state {state}")
+    except BaseException as error:  # noqa: BLE001 The main thread reports it.
+        errors.append(error)
+
+
+def _leave_at_once(local: bool) -> None:
+    if local:
+        text = "stopped; finished chunks are kept, and the same command goes on from them"
+    else:
+        text = "stopped watching; the job itself goes on until you cancel it on its runner"
+    print(f"\nbeamvec: {text}", file=sys.stderr, flush=True)
+    # Threads in TensorFlow and in slow reads would hold up an orderly exit.
+    os._exit(130)
+
+
+def _explain_failure(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    reason = lines[-1].strip() if lines else "no message"
+    return (
+        f"beamvec: the pipeline failed: {type(error).__name__}: {reason}; finished chunks are "
+        "kept: start the same command again to go on, with --verbose to see the whole error"
+    )
+
+
+def _judge(run: dict[str, Any], config: ExtractConfig) -> int:
+    """Return 1 and say so if more images failed than allowed."""
+    ratio = failure_ratio(run)
+    if ratio <= config.max_failure_ratio:
+        return 0
+    top = reduce(lambda a, b: a if a["count"] >= b["count"] else b, run["failures"])
+    print(
+        f"beamvec: {run['counts']['failures']:,} of {run['counts']['inputs']:,} images failed "
+        f"({ratio:.2%}), more than --max-failure-ratio {config.max_failure_ratio} allows; most of "
+        f"them with {top['stage']}: {top['error_type']}; see {failures_folder(config.output)}",
+        file=sys.stderr,
+    )
+    return 1

@@ -1,0 +1,125 @@
+"""The command line: every flag of beamvec's own, and no import of Beam or TensorFlow."""
+
+from __future__ import annotations
+
+import argparse
+from typing import NoReturn, TypeAlias
+
+from pipeline import __version__
+from transforms import settings
+
+
+class UsageError(ValueError):
+    """A mistake of the user's: shown as one line, exit code 2."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports mistakes as `UsageError`, in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see `{self.prog} --help`")
+
+
+_Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
+
+
+def build_parser() -> _Parser:
+    """Return the parser of all commands; `extract` leaves Beam's own options over."""
+    parser = _Parser(
+        prog="beamvec",
+        description="Turn images into a Parquet dataset of embeddings, on Apache Beam.",
+    )
+    parser.add_argument("--version", action="version", version=f"beamvec {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_extract(commands)
+    inspect = commands.add_parser("inspect", help="show what is in a dataset")
+    inspect.add_argument("dir", metavar="DIR", help="the dataset's folder")
+    _add_model(commands)
+    return parser
+
+
+def _add_extract(commands: _Commands) -> None:
+    extract = commands.add_parser(
+        "extract",
+        help="embed images",
+        allow_abbrev=False,
+        description="Embed images into a Parquet dataset. Options of Beam, such as --runner, pass "
+        "through. The same command, started again after any stop, goes on where it stopped.",
+        epilog="exit codes: 0 done; 1 done, but more images failed than --max-failure-ratio "
+        "allows; 2 wrong usage or configuration, before any work starts; 3 the pipeline failed",
+    )
+    source = extract.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--input",
+        action="append",
+        metavar="PATTERN",
+        help="a file, a folder (recursive) or a quoted glob, local or gs:// or s3://; repeatable",
+    )
+    source.add_argument("--input-list", metavar="FILE", help="a text file with one URI a line")
+    source.add_argument(
+        "--manifest", metavar="FILE", help="a .csv or .parquet whose other columns ride along"
+    )
+    add = extract.add_argument
+    add("--uri-column", default="uri", metavar="NAME", help="the manifest's column of URIs (uri)")
+    add("--output", required=True, metavar="DIR", help="the dataset's folder")
+    add(
+        "--model",
+        default=settings.DEFAULT_MODEL,
+        metavar="HANDLE",
+        help="TF-Hub URL, Kaggle URL or path of a SavedModel (%(default)s)",
+    )
+    add(
+        "--resize",
+        choices=settings.RESIZE_MODES,
+        default="stretch",
+        help="how images become square (%(default)s)",
+    )
+    add(
+        "--batch-size",
+        type=int,
+        default=settings.DEFAULT_BATCH_SIZE,
+        metavar="N",
+        help="images in a call of the model (%(default)s); does not change the result",
+    )
+    add(
+        "--chunk-size",
+        type=int,
+        default=settings.DEFAULT_CHUNK_SIZE,
+        metavar="N",
+        help="images in a unit of work and of resume (%(default)s); does not change the result",
+    )
+    add(
+        "--rows-per-shard",
+        type=int,
+        default=settings.DEFAULT_ROWS_PER_SHARD,
+        metavar="N",
+        help="rows in an output file, on average (%(default)s)",
+    )
+    add(
+        "--max-failure-ratio",
+        type=float,
+        default=settings.DEFAULT_MAX_FAILURE_RATIO,
+        metavar="R",
+        help="end with exit code 1 if a larger part of the images fails (%(default)s)",
+    )
+    add("--overwrite", action="store_true", help="replace a dataset that is there")
+    add("--verbose", action="store_true", help="show the logs of Beam and TensorFlow")
+
+
+def _add_model(commands: _Commands) -> None:
+    model = commands.add_parser("model", help="make or check a model")
+    actions = model.add_subparsers(dest="action", required=True, metavar="ACTION")
+    export = actions.add_parser(
+        "export", help="write a SavedModel with the TF-Hub feature vector interface"
+    )
+    known = ", ".join(f"keras:{name}" for name in settings.KERAS_MODULES)
+    export.add_argument("architecture", metavar="ARCHITECTURE", help=known)
+    export.add_argument("dir", metavar="DIR", help="the folder to write; must not exist")
+    export.add_argument(
+        "--weights", default="imagenet", metavar="W", help="imagenet, random or a Keras file"
+    )
+    export.add_argument("--seed", type=int, default=0, help="fixes random weights (%(default)s)")
+    check = actions.add_parser("check", help="load a model and tell what it is")
+    check.add_argument("handle", metavar="HANDLE", help="TF-Hub URL, Kaggle URL or path")
+    for action in (export, check):
+        action.add_argument("--verbose", action="store_true", help="show TensorFlow's logs")

@@ -1,0 +1,101 @@
+"""What is in the output folder before a run: nothing, half a run, or a dataset."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from embeddings import schema
+from pipeline.options import UsageError
+from transforms import storage
+from transforms.write import OutputOptions
+
+SETTINGS_FILE = "settings.json"
+"""In the folder of chunk files: the settings of the run that they belong to."""
+
+
+class OutputState(Enum):
+    """What an output folder holds for the settings at hand."""
+
+    EMPTY = "empty"
+    UNFINISHED = "unfinished"
+    FINISHED = "finished"
+
+
+def read_json(path: str) -> dict[str, Any] | None:
+    """Read a JSON object, None if there is no such file.
+
+    Raises:
+        UsageError: if it cannot be read or is no JSON object.
+    """
+    if not storage.exists(path):
+        return None
+    try:
+        content = json.loads(storage.read_bytes(path))
+    except storage.READ_ERRORS as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{path} is no file of beamvec's; choose another --output")
+    return content
+
+
+def inspect_output(
+    output: OutputOptions, settings: Mapping[str, Any], overwrite: bool
+) -> OutputState:
+    """Tell what the output folder holds, for a run with these settings.
+
+    Raises:
+        UsageError: if it holds a dataset or half a run of other settings, and `overwrite` is not
+            given, or files that are not beamvec's.
+    """
+    run = read_json(storage.join(output.path, schema.RUN_FILE))
+    finished = storage.exists(storage.join(output.path, schema.SUCCESS_FILE))
+    begun = read_json(storage.join(output.chunks_path, SETTINGS_FILE))
+    if run is not None and finished:
+        state, found = OutputState.FINISHED, run.get("settings", {})
+    elif begun is not None:
+        state, found = OutputState.UNFINISHED, begun
+    else:
+        _refuse_foreign(output)
+        return OutputState.EMPTY
+    differences = _differences(found, settings)
+    if differences and not overwrite:
+        what = "dataset" if state is OutputState.FINISHED else "unfinished run"
+        raise UsageError(
+            f"{output.path} holds a {what} made with other settings: {differences}; choose "
+            "another --output, or replace it with --overwrite"
+        )
+    return OutputState.EMPTY if differences else state
+
+
+def _refuse_foreign(output: OutputOptions) -> None:
+    for name in (schema.EMBEDDINGS_DIR, schema.FAILURES_DIR, schema.RUN_FILE, "chunks"):
+        path = storage.join(output.path, name)
+        if storage.exists(path):
+            raise UsageError(
+                f"{path} is there, but not as part of a dataset of beamvec's; choose another "
+                "--output, or remove it"
+            )
+
+
+def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    names = [name for name in {**found, **wanted} if found.get(name) != wanted.get(name)]
+    return ", ".join(f"{name} is {found.get(name)}, not {wanted.get(name)}" for name in names)
+
+
+def prepare_output(output: OutputOptions, settings: Mapping[str, Any], keep_chunks: bool) -> None:
+    """Clear the output folder for a run: all but the chunk files that it can go on from.
+
+    Raises:
+        UsageError: if the folder cannot be written.
+    """
+    stale = [schema.SUCCESS_FILE, schema.RUN_FILE, schema.EMBEDDINGS_DIR, schema.FAILURES_DIR]
+    try:
+        for name in stale if keep_chunks else [*stale, "chunks"]:
+            storage.delete(storage.join(output.path, name))
+        content = json.dumps(settings, indent=2).encode()
+        storage.write_file(storage.join(output.chunks_path, SETTINGS_FILE), content)
+    except storage.READ_ERRORS as error:
+        raise UsageError(f"cannot write to --output {output.path}: {error}") from error

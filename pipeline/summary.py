@@ -1,0 +1,93 @@
+"""The short text at the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from embeddings import schema
+from pipeline.progress import format_duration
+from transforms import storage
+
+_TOP_ERRORS = 5
+_STEPS = ("read", "decode", "infer", "write")
+RANDOM_WEIGHTS = (
+    "WARNING: this model has RANDOM WEIGHTS. Its embeddings show that the pipeline works; they do "
+    "not show what is in the images. Give --model a trained model for real work."
+)
+
+
+def failure_ratio(run: Mapping[str, Any]) -> float:
+    """Return failures / (embeddings + failures), from the content of `run.json`.
+
+    >>> failure_ratio({"counts": {"embeddings": 98, "failures": 2}})
+    0.02
+    """
+    counts = run["counts"]
+    images = counts["embeddings"] + counts["failures"]
+    return float(counts["failures"] / images) if images else 0.0
+
+
+def summarize(run: Mapping[str, Any], output: str) -> str:
+    """Describe a finished run in some lines: counts, speed, time, errors, files, what next."""
+    counts, timings, model = run["counts"], run["timings"], run["model"]
+    lines = [
+        _headline(run),
+        _line("embedded", f"{counts['embeddings']:,}  ({model['dimension']} numbers each)"),
+        _line("failed", f"{counts['failures']:,}" + _ratio(run)),
+    ]
+    if counts["duplicates"]:
+        lines.append(_line("duplicates", f"{counts['duplicates']:,}  (same uri, embedded once)"))
+    if counts["taken_over"]:
+        lines.append(_line("taken over", f"{counts['taken_over']:,}  (from a run before)"))
+    lines += [_line("time went to", _shares(timings))] if _shares(timings) else []
+    lines += _errors(run, output)
+    lines += [
+        _line("dataset", output),
+        _line("next", f"beamvec inspect {output}"),
+    ]
+    if model.get("weights") == "random":
+        lines.append(RANDOM_WEIGHTS)
+    return "\n".join(lines)
+
+
+def _headline(run: Mapping[str, Any]) -> str:
+    counts, timings = run["counts"], run["timings"]
+    took = format_duration(timings["startup_s"] + timings["run_s"])
+    return (
+        f"{counts['inputs']:,} images in {took}, {timings['images_per_s']:.1f} images/s "
+        f"after {format_duration(timings['startup_s'])} of start-up"
+    )
+
+
+def _line(name: str, text: str) -> str:
+    return f"  {name:<13}{text}"
+
+
+def _ratio(run: Mapping[str, Any]) -> str:
+    return f"  ({failure_ratio(run):.2%})" if run["counts"]["failures"] else ""
+
+
+def _shares(timings: Mapping[str, float]) -> str:
+    seconds = {step: timings[f"{step}_s"] for step in _STEPS}
+    total = sum(seconds.values())
+    if not total:
+        return ""
+    return ", ".join(f"{step} {spent / total:.0%}" for step, spent in seconds.items())
+
+
+def _errors(run: Mapping[str, Any], output: str) -> list[str]:
+    failures = sorted(run["failures"], key=lambda failure: -failure["count"])
+    lines = [
+        _line(
+            "top errors" if i == 0 else "",
+            f"{failure['count']:,} x {failure['stage']}: {failure['error_type']}",
+        )
+        for i, failure in enumerate(failures[:_TOP_ERRORS])
+    ]
+    return [*lines, _line("", failures_folder(output) + " says which and why")] if lines else []
+
+
+def failures_folder(output: str) -> str:
+    """Return the folder with a row for each failed image."""
+    return storage.join(output, schema.FAILURES_DIR)

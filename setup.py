@@ -1,0 +1,38 @@
+"""Packaging of beamvec; exact versions are in requirements.lock."""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "pipeline/__init__.py").read_text()).group(1)
+
+setup(
+    name="beamvec",
+    version=VERSION,
+    description="Turn images into a Parquet dataset of embeddings, on Apache Beam",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=["pipeline", "transforms", "embeddings"],
+    package_data={"embeddings": ["py.typed"]},
+    entry_points={"console_scripts": ["beamvec = pipeline.main:main"]},
+    install_requires=[
+        "apache-beam>=2.70,<2.78",
+        "tensorflow>=2.20,<2.22",
+        "tensorflow-hub>=0.16.1,<0.17",
+        "setuptools<81",  # tensorflow-hub imports pkg_resources.
+        "pyarrow>=18,<26",
+        "numpy>=2.0,<2.5",
+        "Pillow>=11.3,<13",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        "gcp": ["apache-beam[gcp]"],
+        "aws": ["apache-beam[aws]"],
+        "demo": ["scikit-image>=0.25,<0.27"],
+        "dev": ["hypothesis>=6.100", "mypy>=1.15", "pytest>=8.3", "ruff>=0.9"],
+    },
+)

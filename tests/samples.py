@@ -1,0 +1,77 @@
+"""Images and models for the tests, made on the spot."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from transforms.saved_model import import_tensorflow
+
+SIZE = 32
+DIMENSION = 16  # Fills vector registers, so that no kernel rounds by an image's place in the batch.
+
+
+def make_image(seed: int, width: int = 60, height: int = 40) -> Image.Image:
+    """Return an image with coarse random structure, RGB."""
+    random = np.random.default_rng(seed)
+    small = random.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def encode(image: Image.Image, format_: str, **options: Any) -> bytes:
+    """Return an image as the bytes of a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, format_, **options)
+    return buffer.getvalue()
+
+
+def make_folder(folder: Path) -> None:
+    """Write 23 images, two of them broken, in two levels, and two files that are no images."""
+    for seed in range(21):
+        name, format_ = [("jpg", "JPEG"), ("PNG", "PNG"), ("webp", "WEBP")][seed % 3]
+        file = folder / f"group{seed % 2}" / f"{seed:02d}.{name}"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(encode(make_image(seed), format_))
+    (folder / "broken.jpg").write_bytes(encode(make_image(90), "JPEG")[:700])
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "notes.txt").write_text("no image")
+    (folder / "group0" / "README").write_text("no image")
+
+
+def save_model(path: str, call: Any, shape: tuple[int | None, ...] = (None, SIZE, SIZE, 3)) -> None:
+    """Save `call`, images -> features, as a SavedModel with only a signature serving_default."""
+    tf = import_tensorflow()
+    root = tf.train.Checkpoint()
+    spec = tf.TensorSpec(shape, tf.float32, name="inputs")
+    root.serving_default = tf.function(call, input_signature=[spec])
+    tf.saved_model.save(root, path, signatures={"serving_default": root.serving_default})
+
+
+def save_tiny_model(path: str, seed: int = 0) -> None:
+    """Save a small convolutional model with the TF-Hub feature vector interface.
+
+    It returns NaN for an image that is pure red, so that failures of stage infer can be made.
+    """
+    tf = import_tensorflow()
+    random = np.random.default_rng(seed)
+    kernel = tf.Variable(random.normal(size=(5, 5, 3, DIMENSION)).astype(np.float32))
+    root = tf.train.Checkpoint(kernel=kernel)
+
+    @tf.function
+    def call(inputs: Any, training: bool = False) -> Any:
+        features = tf.reduce_mean(tf.nn.relu(tf.nn.conv2d(inputs, kernel, 4, "SAME")), [1, 2])
+        noise = 1.0 if training else 0.0  # Tells a call with training=True apart.
+        means = tf.reduce_mean(inputs, [1, 2])
+        is_red = tf.reduce_all(tf.equal(means, [1.0, 0.0, 0.0]), axis=1, keepdims=True)
+        return tf.where(is_red, float("nan"), features + noise)
+
+    spec = tf.TensorSpec((None, SIZE, SIZE, 3), tf.float32, name="inputs")
+    for training in (False, True):
+        call.get_concrete_function(spec, training=training)
+    root.__call__ = call
+    root.serving_default = tf.function(lambda inputs: {"default": call(inputs)}, [spec])
+    tf.saved_model.save(root, path, signatures={"serving_default": root.serving_default})

@@ -1,0 +1,187 @@
+"""Decoding and resizing, as plain functions."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+import samples
+from transforms import decode
+from transforms.decode import decode_chunk, decode_image, describe_error
+from transforms.plan import plan_chunks
+from transforms.records import ImageRef
+
+ORIENTATION = 0x0112
+
+
+def decode_pixels(image: Image.Image, format_: str = "PNG", size: int = 8, **options) -> np.ndarray:
+    return decode_image(samples.encode(image, format_, **options), size).pixels.astype(int)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
+def test_every_exif_orientation_is_undone(orientation, format_, resize):
+    upright = samples.make_image(1, 120, 80)
+    # The transpose that undoes `orientation`, applied backwards.
+    backwards = {6: 8, 8: 6}.get(orientation, orientation)
+    exif = Image.Exif()
+    exif[ORIENTATION] = backwards
+    probe = upright.copy()
+    probe.getexif()[ORIENTATION] = backwards
+    stored = ImageOps.exif_transpose(probe)
+    exif[ORIENTATION] = orientation
+    data = samples.encode(stored, format_, exif=exif, quality=95)
+    turned = decode_image(data, 24, resize)
+    straight = decode_image(samples.encode(upright, "PNG"), 24, resize)
+    assert (turned.width, turned.height) == (120, 80)
+    assert np.abs(turned.pixels.astype(int) - straight.pixels).mean() < 3
+
+
+def test_a_broken_exif_block_is_no_failure():
+    data = samples.encode(
+        samples.make_image(1), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff"
+    )
+    assert decode_image(data, 8).width == 60
+
+
+def test_stretch_is_antialiased_bilinear():
+    image = samples.make_image(3, 97, 61)
+    expected = np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(decode_pixels(image, size=16), expected)
+
+
+def test_crop_takes_the_centre_at_256_to_224():
+    image = Image.new("RGB", (400, 200), "black")
+    image.paste("white", (100, 0, 300, 200))  # The central square.
+    pixels = decode_image(samples.encode(image, "PNG"), 224, "crop").pixels
+    assert pixels.min() == 255  # 224 of 256: the border of the square lies outside.
+    image.paste("black", (0, 0, 120, 200))
+    assert decode_image(samples.encode(image, "PNG"), 224, "crop").pixels.min() == 0
+
+
+def test_pad_keeps_the_aspect_ratio_on_black():
+    pixels = decode_image(samples.encode(Image.new("RGB", (40, 20), "red"), "PNG"), 8, "pad").pixels
+    np.testing.assert_array_equal(pixels[2:6], np.broadcast_to([255, 0, 0], (4, 8, 3)))
+    assert not pixels[:2].any()
+    assert not pixels[6:].any()
+
+
+def test_16_bit_grey_is_scaled_not_clipped():
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(1, 64).repeat(64, 0)
+    for image, format_ in ((ramp, "PNG"), (ramp, "TIFF"), (ramp.astype(">u2"), "TIFF")):
+        pixels = decode_pixels(Image.fromarray(image), format_, size=64)
+        assert np.abs(pixels[0, :, 0] - np.linspace(0, 255, 64)).max() <= 1
+
+
+def test_float_and_32_bit_values_are_scaled():
+    ramp = np.linspace(0, 1, 32, dtype=np.float32).reshape(1, 32).repeat(32, 0)
+    for scale in (1.0, 1000.0, -50.0):
+        pixels = decode_pixels(Image.fromarray(ramp * scale), "TIFF", size=32)
+        assert (pixels.min(), pixels.max()) == (0, 255)
+    signed = ((ramp - 0.5) * 2**20).astype(np.int32)
+    assert np.ptp(decode_pixels(Image.fromarray(signed), "TIFF", size=32)) == 255
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "CMYK", "RGBA"])
+def test_every_mode_becomes_rgb(mode):
+    image = samples.make_image(5).convert(mode)
+    format_ = "TIFF" if mode == "CMYK" else "PNG"
+    expected = np.asarray(image.convert("RGB").resize((8, 8), Image.Resampling.BILINEAR), int)
+    assert np.abs(decode_pixels(image, format_) - expected).max() <= 1
+
+
+def test_cmyk_jpeg():
+    image = samples.make_image(5).convert("CMYK")
+    expected = np.asarray(samples.make_image(5).resize((8, 8), Image.Resampling.BILINEAR), int)
+    assert np.abs(decode_pixels(image, "JPEG", quality=95) - expected).mean() < 8
+
+
+def test_transparency_lies_on_white():
+    clear = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
+    assert (decode_pixels(clear) == 255).all()
+    palette = Image.new("P", (20, 20), 3)
+    palette.putpalette([0, 0, 0] * 256)
+    assert (decode_pixels(palette, transparency=3) == 255).all()
+    assert (decode_pixels(palette, "GIF", transparency=3) == 255).all()
+    half = Image.new("RGBA", (20, 20), (0, 0, 0, 128))
+    assert np.abs(decode_pixels(half) - 127).max() <= 1
+
+
+@pytest.mark.parametrize("format_", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_animations_give_their_first_frame(format_):
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
+    options = {"lossless": True} if format_ == "WEBP" else {}
+    data = samples.encode(frames[0], format_, save_all=True, append_images=frames[1:], **options)
+    pixels = decode_image(data, 8).pixels
+    assert pixels[..., 0].min() >= 250
+    assert pixels[..., 2].max() <= 5
+
+
+def test_large_jpegs_are_decoded_at_reduced_scale_and_stay_faithful():
+    image = samples.make_image(7, 2000, 1500)
+    data = samples.encode(image, "JPEG", quality=95)
+    reduced = decode_image(data, 64)
+    full = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR), int)
+    assert (reduced.width, reduced.height) == (2000, 1500)
+    assert np.abs(reduced.pixels.astype(int) - full).mean() < 1.5
+
+
+def test_bombs_are_refused_before_they_are_decoded(monkeypatch):
+    monkeypatch.setattr(decode, "MAX_PIXELS", 100)
+    with pytest.raises(Image.DecompressionBombError, match="20 x 20 is more than 100 pixels"):
+        decode_image(samples.encode(Image.new("RGB", (20, 20)), "PNG"), 8)
+
+
+def test_postscript_is_never_run():
+    data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    with pytest.raises(Image.UnidentifiedImageError):
+        decode_image(data, 8)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_mutated_files_give_pixels_or_an_exception_of_pillow(data):
+    format_ = data.draw(st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF"]))
+    content = bytearray(samples.encode(samples.make_image(2), format_))
+    for _ in range(data.draw(st.integers(0, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    try:
+        decoded = decode_image(bytes(content), 8)
+    except Exception as error:  # noqa: BLE001 The property is about any exception.
+        name, message = describe_error(error)
+        assert name
+        assert message.isprintable()
+        assert len(message) <= 301
+    else:
+        assert decoded.pixels.shape == (8, 8, 3)
+        assert decoded.pixels.dtype == np.uint8
+
+
+def test_error_messages_have_no_addresses_and_a_bounded_length():
+    with pytest.raises(Image.UnidentifiedImageError) as caught:
+        decode_image(b"<html>not found</html>", 8)
+    assert describe_error(caught.value) == ("UnidentifiedImageError", "cannot identify image file")
+    assert len(describe_error(ValueError("x" * 10_000))[1]) == 301
+    assert describe_error(ValueError("\x1b[31mred\x00")) == ("ValueError", "[31mred")
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 22), min_size=1, max_size=30, unique=True))
+def test_chunks_keep_order_and_lose_nothing(photos, picks):
+    files = sorted(str(file) for file in photos.rglob("*.*") if file.suffix != ".txt")
+    (chunk,) = plan_chunks(0, [ImageRef(files[i]) for i in picks], 100, "")
+    with ThreadPoolExecutor(3) as threads:
+        decoded = decode_chunk(chunk, 8, "stretch", threads)
+    refs = [image.ref for image in decoded.images]
+    assert sorted([*refs, *(failure.ref for failure in decoded.failures)]) == list(chunk.refs)
+    assert refs == sorted(refs)
+    for row, ref in zip(decoded.pixels, refs, strict=True):
+        with open(ref.uri, "rb") as file:
+            np.testing.assert_array_equal(row, decode_image(file.read(), 8).pixels)

@@ -1,0 +1,83 @@
+"""Real photographs and a real ResNet-v2-50, where they are there."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embeddings import Dataset, open_dataset
+from pipeline.main import main
+from transforms.decode import decode_image
+from transforms.match import IMAGE_EXTENSIONS
+from transforms.saved_model import import_tensorflow
+
+
+@pytest.fixture(scope="module")
+def embed(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Dataset]:
+    """Embed a folder of the shared data with the real model."""
+
+    def run(name: str, *flags: str) -> Dataset:
+        output = str(tmp_path_factory.mktemp(name) / "out")
+        model = str(shared / "models" / "resnet_v2_50_partial")
+        command = ["extract", "--input", str(shared / "data" / name), "--model", model]
+        assert main([*command, "--output", output, *flags]) == 0
+        return open_dataset(output)
+
+    return run
+
+
+def normalize(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_photos_equal_a_direct_call(shared, embed):
+    dataset = embed("photos")
+    uris, vectors = dataset.read_vectors()
+    assert (len(uris), dataset.read_failures().num_rows) == (250, 0)
+    path = str(shared / "models" / "resnet_v2_50_partial")
+    signature = import_tensorflow().saved_model.load(path).signatures["serving_default"]
+    for start in range(0, 250, 25):
+        files = uris[start : start + 25]
+        pixels = [decode_image(Path(uri).read_bytes(), 224).pixels for uri in files]
+        images = np.stack(pixels).astype(np.float32) / 255
+        expected = signature(inputs=images)["feature_vector"].numpy()
+        cosines = (normalize(expected) * normalize(vectors[start : start + 25])).sum(axis=1)
+        assert cosines.min() >= 0.99999
+
+
+def test_nearest_neighbours_find_the_class(embed):
+    uris, vectors = embed("caltech40").read_vectors()
+    classes = np.array([Path(uri).parent.name for uri in uris])
+    cosines = normalize(vectors) @ normalize(vectors).T
+    np.fill_diagonal(cosines, -1)
+    assert len(uris) == 600
+    assert (classes[cosines.argmax(axis=1)] == classes).mean() >= 0.66
+
+
+def test_hard_images_are_rows_or_failures_as_expected(shared, embed):
+    folder = shared / "data" / "hard"
+    dataset = embed("hard", "--max-failure-ratio", "1")
+    uris, vectors = dataset.read_vectors()
+    failures = {row["uri"]: row for row in dataset.read_failures().to_pylist()}
+    files = {str(f) for f in folder.rglob("*") if f.suffix.lower() in IMAGE_EXTENSIONS}
+    assert set(uris) | set(failures) == files
+    assert len(uris) + len(failures) == len(files) == 337
+    with (folder / "expected.tsv").open() as table:
+        for row in csv.DictReader(table, delimiter="\t"):
+            path = os.path.abspath(folder / row["path"])
+            if row["verdict"] == "ok":
+                assert path in uris
+            else:
+                assert failures[path]["stage"] == "decode"
+                assert failures[path]["message"]
+    for kind in ("Landscape", "Portrait"):
+        rows = [i for i, uri in enumerate(uris) if Path(uri).name.startswith(f"{kind}_")]
+        assert len(rows) == 9
+        same = normalize(vectors[rows])
+        assert min(a @ b for a, b in itertools.combinations(same, 2)) >= 0.98

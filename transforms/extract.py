@@ -1,0 +1,105 @@
+"""Batched inference: `ExtractFeatures`, on Beam's RunInference."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import ModelHandler, RunInference
+from apache_beam.pvalue import PCollection
+
+from transforms.coders import InProcessCoder
+from transforms.model import FeatureModel, load_model
+from transforms.records import DecodedChunk, EmbeddedChunk, Failure, Timings
+from transforms.saved_model import ModelError
+
+
+def embed_chunk(decoded: DecodedChunk, model: FeatureModel) -> EmbeddedChunk:
+    """Embed a chunk's images; rows that hold NaN or infinity become failures of stage infer."""
+    start = time.perf_counter()
+    features = model.embed(decoded.pixels)
+    finite = np.asarray(np.isfinite(features).all(axis=1))
+    timings = decoded.timings + Timings(infer_s=time.perf_counter() - start)
+    broken = [
+        Failure(
+            image.ref,
+            "infer",
+            "NotFiniteError",
+            "the model returned NaN or infinity for this image",
+            image.size_bytes,
+        )
+        for image, is_finite in zip(decoded.images, finite, strict=True)
+        if not is_finite
+    ]
+    return EmbeddedChunk(
+        chunk=decoded.chunk,
+        features=features if finite.all() else features[finite],
+        images=[image for image, ok in zip(decoded.images, finite, strict=True) if ok],
+        failures=sorted([*decoded.failures, *broken], key=lambda failure: failure.ref.uri),
+        timings=timings,
+        load_id=model.load_id,
+    )
+
+
+class FeatureModelHandler(ModelHandler[DecodedChunk, EmbeddedChunk, FeatureModel]):
+    """Runs a `FeatureModel`: one `DecodedChunk` in, one `EmbeddedChunk` out.
+
+    Args:
+        handle: see `load_model`.
+        batch_size: images in each call of the model.
+        fingerprint: what the model's fingerprint must be: every worker computes with the model
+            that was checked at launch, or not at all.
+    """
+
+    def __init__(self, handle: str, batch_size: int, fingerprint: str):
+        # A chunk is a batch already.
+        super().__init__(min_batch_size=1, max_batch_size=1)
+        self._handle = handle
+        self._batch_size = batch_size
+        self._fingerprint = fingerprint
+        self._embedded = Metrics.counter("beamvec", "images_embedded")
+
+    def load_model(self) -> FeatureModel:
+        """Load the model, once per process."""
+        model = load_model(self._handle, self._batch_size)
+        if model.fingerprint != self._fingerprint:
+            raise ModelError(
+                f"the model {self._handle} has changed since the launch: its fingerprint is "
+                f"{model.fingerprint}, expected {self._fingerprint}"
+            )
+        return model
+
+    def run_inference(
+        self,
+        batch: Sequence[DecodedChunk],
+        model: FeatureModel,
+        inference_args: dict[str, Any] | None = None,  # noqa: ARG002 RunInference passes it.
+    ) -> Iterable[EmbeddedChunk]:
+        """Embed each chunk of a batch."""
+        embedded = [embed_chunk(decoded, model) for decoded in batch]
+        self._embedded.inc(sum(len(chunk.images) for chunk in embedded))
+        return embedded
+
+    def get_num_bytes(self, batch: Sequence[DecodedChunk]) -> int:
+        """Return the bytes of the pixels; the default pickles them."""
+        return sum(decoded.pixels.nbytes for decoded in batch)
+
+
+class ExtractFeatures(beam.PTransform[Any, Any]):
+    """Embed: `DecodedChunk` -> `EmbeddedChunk` with float32 [n, D] features."""
+
+    def __init__(self, handler: FeatureModelHandler):
+        super().__init__()
+        self._handler = handler
+
+    def expand(self, decoded: PCollection[DecodedChunk]) -> PCollection[EmbeddedChunk]:
+        """Apply the transform."""
+        infer = RunInference(self._handler).with_output_types(EmbeddedChunk)
+        return decoded | "Infer" >> infer
+
+
+beam.coders.registry.register_coder(EmbeddedChunk, InProcessCoder)

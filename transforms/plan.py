@@ -1,0 +1,158 @@
+"""From `ImageRef`s to chunks: shards by a stable hash, sorted slices, digests."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+from apache_beam.transforms.combiners import Count
+
+from transforms import storage
+from transforms.records import Account, Chunk, ImageRef
+
+ACCOUNTS = "accounts"
+"""Tag of the output of `PlanChunks` that holds the input's side of the accounts."""
+
+
+def count_shards(images: int, rows_per_shard: int) -> int:
+    """Return how many parts hold so many images, at least one.
+
+    >>> count_shards(100_001, 50_000)
+    3
+    """
+    return max(1, -(-images // rows_per_shard))
+
+
+def assign_shard(uri: str, shards: int) -> int:
+    """Return the shard of an image: SHA-256 of its uri, first eight bytes, modulo the count.
+
+    >>> assign_shard("gs://bucket/a.jpg", 1)
+    0
+    """
+    return int.from_bytes(hashlib.sha256(uri.encode()).digest()[:8], "big") % shards
+
+
+def digest_ref(ref: ImageRef) -> bytes:
+    """Return the SHA-256 of all that is known of an image before it is read."""
+    return hashlib.sha256(repr(tuple(ref)).encode()).digest()
+
+
+def digest_settings(settings: dict[str, Any]) -> str:
+    """Return the SHA-256, in hex, of settings in any order.
+
+    >>> digest_settings({"a": 1, "b": 2}) == digest_settings({"b": 2, "a": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def account_inputs(refs: Iterable[ImageRef]) -> Account:
+    """Count images and add up their digests: equal for equal inputs in any order."""
+    inputs, total = 0, 0
+    for ref in refs:
+        inputs += 1
+        total += int.from_bytes(digest_ref(ref), "big")
+    return Account(inputs=inputs, input_digest=total % 2**256)
+
+
+def plan_chunks(
+    shard: int, refs: Iterable[ImageRef], chunk_size: int, settings_digest: str
+) -> list[Chunk]:
+    """Cut a shard into chunks; the result depends on the set of refs only, not on their order.
+
+    Of several refs with the same uri the first in sorted order is kept.
+
+    Args:
+        shard: the shard's index.
+        refs: its images, in any order.
+        chunk_size: images in a chunk, the last one may hold fewer.
+        settings_digest: stands for every setting that changes a value in the output.
+    """
+    by_uri: dict[str, ImageRef] = {}
+    for ref in sorted(refs, key=lambda ref: (ref.uri, repr(ref))):
+        by_uri.setdefault(ref.uri, ref)
+    unique = tuple(by_uri.values())
+    slices = (unique[i : i + chunk_size] for i in range(0, len(unique), chunk_size))
+    return [
+        Chunk(shard, position, _digest_chunk(part, settings_digest), part)
+        for position, part in enumerate(slices)
+    ]
+
+
+def _digest_chunk(refs: tuple[ImageRef, ...], settings_digest: str) -> str:
+    digest = hashlib.sha256(settings_digest.encode())
+    for ref in refs:
+        digest.update(digest_ref(ref))
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """How the input is cut.
+
+    Attributes:
+        chunk_size: images in a chunk.
+        rows_per_shard: images in an output part, on average.
+        settings_digest: stands for every setting that changes a value in the output.
+        total_path: where the number of inputs is written, for whoever shows progress.
+    """
+
+    chunk_size: int
+    rows_per_shard: int
+    settings_digest: str
+    total_path: str
+
+
+class PlanChunks(beam.PTransform[Any, Any]):
+    """Group images into chunks: `ImageRef` -> `Chunk`, `shards` and the input's accounts.
+
+    Returns a dict: `chunks`; `shards`, one number, how many output parts there are; `accounts`,
+    an `Account` a shard with inputs, duplicates and input digest.
+    """
+
+    def __init__(self, options: PlanOptions):
+        super().__init__()
+        self._options = options
+
+    def expand(self, refs: PCollection[ImageRef]) -> dict[str, PCollection[Any]]:
+        """Apply the transform."""
+        options = self._options
+        shards = (
+            refs
+            | "CountImages" >> Count.Globally()
+            | "CountShards" >> beam.Map(_announce, options).with_output_types(int)
+        )
+        planned = (
+            refs
+            | "AssignShards"
+            >> beam.Map(_key_by_shard, AsSingleton(shards)).with_output_types(tuple[int, ImageRef])
+            | "GroupShards" >> beam.GroupByKey()
+            | "CutShards" >> beam.FlatMap(_cut_shard, options).with_outputs(ACCOUNTS, main="chunks")
+        )
+        chunks = planned["chunks"] | "Spread" >> beam.Reshuffle().with_output_types(Chunk)
+        return {"chunks": chunks, "shards": shards, ACCOUNTS: planned[ACCOUNTS]}
+
+
+def _announce(images: int, options: PlanOptions) -> int:
+    storage.write_file(options.total_path, json.dumps({"images": images}).encode())
+    return count_shards(images, options.rows_per_shard)
+
+
+def _key_by_shard(ref: ImageRef, shards: int) -> tuple[int, ImageRef]:
+    return assign_shard(ref.uri, shards), ref
+
+
+def _cut_shard(
+    element: tuple[int, Iterable[ImageRef]], options: PlanOptions
+) -> Iterator[Chunk | TaggedOutput[str, Any]]:
+    shard, refs = element[0], list(element[1])
+    inputs = account_inputs(refs)
+    chunks = plan_chunks(shard, refs, options.chunk_size, options.settings_digest)
+    duplicates = len(refs) - sum(len(chunk.refs) for chunk in chunks)
+    yield TaggedOutput(ACCOUNTS, inputs + Account(duplicates=duplicates))
+    yield from chunks

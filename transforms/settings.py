@@ -1,0 +1,17 @@
+"""Defaults and choices, importable without Beam or TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Resize = Literal["stretch", "crop", "pad"]
+RESIZE_MODES: tuple[Resize, ...] = ("stretch", "crop", "pad")
+
+DEFAULT_MODEL = "https://tfhub.dev/google/imagenet/resnet_v2_50/feature_vector/5"
+DEFAULT_BATCH_SIZE = 32
+DEFAULT_CHUNK_SIZE = 128
+DEFAULT_ROWS_PER_SHARD = 50_000
+DEFAULT_MAX_FAILURE_RATIO = 0.01
+
+KERAS_MODULES = {"ResNet50V2": "resnet_v2", "ResNet50": "resnet"}
+"""Architectures that can be exported, and the module of `keras.applications` that has each."""

@@ -1,0 +1,154 @@
+"""Reading and writing files on any Beam filesystem: whole reads with retries, atomic writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import urllib.parse
+import uuid
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.utils import retry
+
+READ_ERRORS: tuple[type[Exception], ...] = (OSError, BeamIOError, ValueError)
+"""What a Beam filesystem raises for a file that it cannot read.
+
+`ValueError` is what `FileSystems` raises for a scheme that has no filesystem."""
+
+_LASTING_ERRNOS = {
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+}
+_READ_RETRIES = 3
+_FIRST_DELAY_S = 0.5
+
+
+def is_local(uri: str) -> bool:
+    """Tell whether a URI is a plain path.
+
+    >>> is_local("photos/a.jpg"), is_local("gs://bucket/a.jpg")
+    (True, False)
+    """
+    return "://" not in uri
+
+
+def join(folder: str, *names: str) -> str:
+    """Join path segments in the way of the folder's filesystem."""
+    return str(FileSystems.join(folder, *names))
+
+
+def _is_transient(error: BaseException) -> bool:
+    if isinstance(error, ValueError):
+        return False
+    return getattr(error, "errno", None) not in _LASTING_ERRNOS
+
+
+@retry.with_exponential_backoff(
+    num_retries=_READ_RETRIES, initial_delay_secs=_FIRST_DELAY_S, retry_filter=_is_transient
+)
+def read_bytes(uri: str) -> bytes:
+    """Read a whole file, with three retries of transient errors.
+
+    Raises:
+        OSError: if the file cannot be read, or is no regular file (opening a pipe would hang).
+        ValueError: if there is no filesystem for the URI's scheme.
+    """
+    if is_local(uri):
+        _require_regular_file(uri)
+    with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        return bytes(file.read())
+
+
+def _require_regular_file(path: str) -> None:
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "Not a regular file", path)
+
+
+def read_lines(path: str) -> Iterator[str]:
+    r"""Yield the lines of a UTF-8 text file without their line ends, blank ones left out.
+
+    Compression is told by the name's extension. Bytes that are no UTF-8 come escaped, as `\xe9`.
+    """
+    with FileSystems.open(path) as file:
+        while line := file.readline():
+            text = line.decode("utf-8", "backslashreplace").strip("\ufeff\r\n")
+            if text.strip():
+                yield text
+
+
+def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
+    """Write a file under a temporary name, then rename it, so that it is whole or not there.
+
+    Args:
+        path: the file's final name; its folder is made if it is missing.
+        write: is handed the open file and writes the content.
+    """
+    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    try:
+        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            write(file)
+        FileSystems.rename([temporary], [path])
+    except BaseException:
+        delete(temporary)
+        raise
+
+
+def write_file(path: str, content: bytes) -> None:
+    """Write a small file atomically."""
+
+    def write(file: BinaryIO) -> None:
+        file.write(content)
+
+    write_atomically(path, write)
+
+
+def exists(path: str) -> bool:
+    """Tell whether a file or folder exists."""
+    return bool(FileSystems.exists(path))
+
+
+def delete(path: str) -> None:
+    """Delete a file or a folder with all that it holds; what does not exist is no error."""
+    if is_local(path):
+        if exists(path):
+            FileSystems.delete([path])
+        return
+    files = [metadata.path for metadata in list_files(path)] or [path]
+    if exists(files[0]):
+        FileSystems.delete(files)
+
+
+def list_files(folder: str) -> list[FileMetadata]:
+    """List the files right below a folder; a folder that does not exist is empty."""
+    try:
+        return list(FileSystems.match([join(folder, "*")])[0].metadata_list)
+    except BeamIOError:
+        if exists(folder):
+            raise
+        return []
+
+
+def redact(uri: str) -> str:
+    """Remove what may be secret from a URI: user, password, query and fragment.
+
+    >>> redact("https://user:password@host/model?token=1")
+    'https://host/model'
+    """
+    if is_local(uri):
+        return uri
+    parts = urllib.parse.urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]
+    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
