@@ -32,8 +32,10 @@ def main() -> int:
     inputs = [args.images] if args.images else find_photographs()
     dataset = str(OUTPUT / "dataset")
     flags = [flag for path in inputs for flag in ("--input", path)]
-    command = ["extract", *flags, "--model", find_model(), "--output", dataset, "--overwrite"]
-    print(f"beamvec extract --input {Path(inputs[0]).parent if len(inputs) > 1 else inputs[0]} ...")
+    model = find_model()
+    command = ["extract", *flags, "--model", model, "--output", dataset, "--overwrite"]
+    source = args.images or f"'{Path(inputs[0]).parent}/*'"
+    print(f"beamvec extract --input {source} --model {model} --output {dataset}")
     code = beamvec(command)
     if code <= 1:
         print(describe_neighbours(open_dataset(dataset)))

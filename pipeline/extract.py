@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from functools import reduce
 from importlib.metadata import version
 from typing import Any
 
@@ -27,7 +26,7 @@ from pipeline.options import UsageError
 from pipeline.output import OutputState, inspect_output, prepare_output, read_json
 from pipeline.progress import LOCAL_POLL_S, REMOTE_POLL_S, ChunkWatcher, show_progress
 from pipeline.report import RunInfo
-from pipeline.summary import failure_ratio, failures_folder, summarize
+from pipeline.summary import describe_errors, failure_ratio, failures_folder, summarize
 from transforms import storage
 from transforms.match import list_images
 from transforms.model import FeatureModel, load_model
@@ -53,6 +52,8 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
         state = inspect_output(output, settings, config.overwrite)
         if state is OutputState.FINISHED and not config.overwrite:
             return _finish_again(config, output)
+        if sys.stderr.isatty():
+            print("loading the model", end="\r", file=sys.stderr)
         model = load_model(config.model, config.batch_size)
     except ModelError as error:
         raise UsageError(str(error)) from error
@@ -229,11 +230,11 @@ def _judge(run: dict[str, Any], config: ExtractConfig) -> int:
     ratio = failure_ratio(run)
     if ratio <= config.max_failure_ratio:
         return 0
-    top = reduce(lambda a, b: a if a["count"] >= b["count"] else b, run["failures"])
+    top = "; ".join(describe_errors(run)[:3])
     print(
         f"beamvec: {run['counts']['failures']:,} of {run['counts']['inputs']:,} images failed "
-        f"({ratio:.2%}), more than --max-failure-ratio {config.max_failure_ratio} allows; most of "
-        f"them with {top['stage']}: {top['error_type']}; see {failures_folder(config.output)}",
+        f"({ratio:.2%}), more than --max-failure-ratio {config.max_failure_ratio} allows: {top}; "
+        f"see {failures_folder(config.output)}",
         file=sys.stderr,
     )
     return 1

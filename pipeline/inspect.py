@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from embeddings import Dataset, open_dataset
+from pipeline.summary import describe_errors
+from pipeline.units import format_size
 
 
 def inspect(path: str) -> str:
@@ -34,7 +36,8 @@ def inspect(path: str) -> str:
         f"{run['model_loads']} model load(s)",
     }
     lines = [f"{name:<12} {text}" for name, text in rows.items() if text]
-    return "\n".join([*lines, *_failure_lines(run["failures"])])
+    errors = [f"{'' if i else 'errors':<12} {text}" for i, text in enumerate(describe_errors(run))]
+    return "\n".join([*lines, *errors])
 
 
 def _files(dataset: Dataset, files: tuple[str, ...]) -> str:
@@ -43,25 +46,3 @@ def _files(dataset: Dataset, files: tuple[str, ...]) -> str:
 
 def _weights(model: dict[str, Any]) -> str:
     return " (RANDOM WEIGHTS: embeddings mean nothing)" if model["weights"] == "random" else ""
-
-
-def _failure_lines(failures: list[dict[str, Any]]) -> list[str]:
-    ordered = sorted(failures, key=lambda failure: -failure["count"])
-    return [
-        f"{'errors' if i == 0 else '':<12} {failure['count']:,} x {failure['stage']}: "
-        f"{failure['error_type']}"
-        for i, failure in enumerate(ordered)
-    ]
-
-
-def format_size(size_bytes: float) -> str:
-    """Format a size with a unit of 1,000s.
-
-    >>> format_size(999), format_size(1_500_000)
-    ('999 B', '1.5 MB')
-    """
-    units = iter(("kB", "MB", "GB", "TB"))
-    unit = "B"
-    while size_bytes >= 1000 and (larger := next(units, None)):
-        size_bytes, unit = size_bytes / 1000, larger
-    return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"

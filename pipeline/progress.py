@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from embeddings import schema
 from pipeline.graph import TOTAL_FILE
+from pipeline.units import format_duration
 from transforms import storage
 
 LOCAL_POLL_S = 0.5
@@ -86,7 +87,8 @@ def show_progress(watcher: ChunkWatcher, work: threading.Thread, poll_s: float) 
 
 def _show_bar(watcher: ChunkWatcher, work: threading.Thread, poll_s: float) -> None:
     before = watcher.poll().done
-    with tqdm(initial=before, unit="img", dynamic_ncols=True, leave=False) as bar:
+    # Chunks come in bursts: the mean rate tells more than the latest one.
+    with tqdm(initial=before, unit="img", smoothing=0, dynamic_ncols=True, leave=False) as bar:
         bar.set_description("listing images")
         while work.is_alive():
             work.join(poll_s)
@@ -129,17 +131,3 @@ def describe_status(status: Status, before: int, elapsed_s: float) -> str:
         f"{status.done:,} of {status.total:,} images, {rate:.1f} images/s, {left} left, "
         f"{status.failed:,} failed"
     )
-
-
-def format_duration(seconds: float) -> str:
-    """Format a duration with its two largest units.
-
-    >>> format_duration(4.25), format_duration(70), format_duration(7260)
-    ('4.2 s', '1 min 10 s', '2 h 1 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

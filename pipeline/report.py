@@ -63,8 +63,8 @@ def describe_run(account: Account, run: RunInfo, finished_s: float) -> dict[str,
         "input": {**run.description["input"], "digest": f"{account.input_digest:064x}"},
         "counts": counts,
         "failures": [
-            {"stage": stage, "error_type": error_type, "count": count}
-            for (stage, error_type), count in sorted(account.errors.items())
+            {"stage": stage, "error_type": error_type, **asdict(error)}
+            for (stage, error_type), error in sorted(account.errors.items())
         ],
         "model_loads": len(account.load_ids),
         "timings": {

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from embeddings import schema
-from pipeline.progress import format_duration
-from transforms import storage
+from pipeline.units import format_duration
 
 _TOP_ERRORS = 5
+_EXAMPLE = 90
 _STEPS = ("read", "decode", "infer", "write")
 RANDOM_WEIGHTS = (
     "WARNING: this model has RANDOM WEIGHTS. Its embeddings show that the pipeline works; they do "
@@ -77,17 +77,21 @@ def _shares(timings: Mapping[str, float]) -> str:
 
 
 def _errors(run: Mapping[str, Any], output: str) -> list[str]:
-    failures = sorted(run["failures"], key=lambda failure: -failure["count"])
-    lines = [
-        _line(
-            "top errors" if i == 0 else "",
-            f"{failure['count']:,} x {failure['stage']}: {failure['error_type']}",
-        )
-        for i, failure in enumerate(failures[:_TOP_ERRORS])
-    ]
+    top = describe_errors(run)[:_TOP_ERRORS]
+    lines = [_line("" if i else "top errors", text) for i, text in enumerate(top)]
     return [*lines, _line("", failures_folder(output) + " says which and why")] if lines else []
+
+
+def describe_errors(run: Mapping[str, Any]) -> list[str]:
+    """Describe the errors of a run, the most frequent first, each with one of its messages."""
+    failures = sorted(run["failures"], key=lambda failure: -failure["count"])
+    return [
+        f"{failure['count']:,} x {failure['stage']}: {failure['error_type']}, such as: "
+        f"{failure['example'][:_EXAMPLE]}"
+        for failure in failures
+    ]
 
 
 def failures_folder(output: str) -> str:
     """Return the folder with a row for each failed image."""
-    return storage.join(output, schema.FAILURES_DIR)
+    return f"{output.rstrip('/')}/{schema.FAILURES_DIR}"

@@ -129,7 +129,7 @@ def test_merging_keeps_every_row_in_order(tmp_path_factory, chunks, group):
     sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     assert all(size == group for size in sizes[:-1])
     assert (account.embeddings, account.failures) == (len(images), len(failures))
-    assert sum(account.errors.values()) == len(failures)
+    assert sum(error.count for error in account.errors.values()) == len(failures)
 
 
 def test_accounts_that_do_not_close_are_an_error():

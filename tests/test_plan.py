@@ -19,7 +19,7 @@ from transforms.plan import (
     count_shards,
     plan_chunks,
 )
-from transforms.records import Account, ImageRef, Timings
+from transforms.records import Account, ErrorCount, ImageRef, Timings
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
 refs = st.lists(
@@ -39,7 +39,9 @@ accounts = st.builds(
     embeddings=st.integers(0, 100),
     failures=st.integers(0, 100),
     timings=st.builds(Timings, read_s=st.integers(0, 9), infer_s=st.integers(0, 9)),
-    errors=st.dictionaries(st.tuples(texts, texts), st.integers(1, 5), max_size=3),
+    errors=st.dictionaries(
+        st.tuples(texts, texts), st.builds(ErrorCount, st.integers(1, 5), texts), max_size=3
+    ),
     load_ids=st.frozensets(texts, max_size=3),
     input_digest=st.integers(0, 2**256 - 1),
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 import apache_beam as beam
@@ -15,7 +14,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from embeddings import schema
 from transforms import storage
-from transforms.records import Account, ChunkResult, Timings
+from transforms.records import Account, ChunkResult, ErrorCount, Timings
 from transforms.write import OutputOptions
 
 
@@ -39,25 +38,41 @@ def merge_shard(
     chunks = sorted(results, key=lambda result: result.position)
     files = [output.chunk_file(chunk.digest) for chunk in chunks]
     name = schema.part_name(shard, shards)
-    failures = _write_part(
+    failed = _write_part(
         storage.join(output.path, schema.FAILURES_DIR, name),
         schema.with_metadata(schema.failures_schema(output.columns), output.metadata),
         (_failed(table) for table in map(_read_chunk, files)),
+        count_failures,
     )
-    embeddings = _write_part(
+    embedded = _write_part(
         storage.join(output.path, schema.EMBEDDINGS_DIR, name),
         schema.with_metadata(schema.embeddings_schema(output.columns), output.metadata),
         (_embedded(table) for table in map(_read_chunk, files)),
+        lambda table: Account(embeddings=table.num_rows),
     )
-    return Account(
-        embeddings=embeddings.total(),
-        failures=failures.total(),
-        chunks=len(chunks),
-        taken_over=sum(chunk.images for chunk in chunks if chunk.taken_over),
-        timings=sum((chunk.timings for chunk in chunks), Timings()),
-        errors=dict(failures),
-        load_ids=frozenset(chunk.load_id for chunk in chunks if chunk.load_id),
+    return (
+        failed
+        + embedded
+        + Account(
+            chunks=len(chunks),
+            taken_over=sum(chunk.images for chunk in chunks if chunk.taken_over),
+            timings=sum((chunk.timings for chunk in chunks), Timings()),
+            load_ids=frozenset(chunk.load_id for chunk in chunks if chunk.load_id),
+        )
     )
+
+
+def count_failures(table: pa.Table) -> Account:
+    """Count rows of `failures` by stage and error type, with an example of each."""
+    keys = [schema.STAGE, schema.ERROR_TYPE]
+    groups = table.group_by(keys).aggregate([(schema.URI, "count"), (schema.MESSAGE, "min")])
+    errors = {
+        (row[schema.STAGE], row[schema.ERROR_TYPE]): ErrorCount(
+            row[f"{schema.URI}_count"], row[f"{schema.MESSAGE}_min"]
+        )
+        for row in groups.to_pylist()
+    }
+    return Account(failures=table.num_rows, errors=errors)
 
 
 def _read_chunk(path: str) -> pa.Table:
@@ -73,25 +88,21 @@ def _embedded(table: pa.Table) -> pa.Table:
     return table.filter(pc.is_null(table[schema.STAGE]))
 
 
-def _write_part(path: str, target: pa.Schema, tables: Iterable[pa.Table]) -> Counter[Any]:
-    """Write a part, and count its rows by (stage, error type), or by None for embeddings."""
-    counts: Counter[Any] = Counter()
+def _write_part(
+    path: str, target: pa.Schema, tables: Iterable[pa.Table], count: Callable[[pa.Table], Account]
+) -> Account:
+    """Write a part and return the sum of what `count` says of its rows."""
+    total = Account()
 
     def write(file: BinaryIO) -> None:
+        nonlocal total
         with pq.ParquetWriter(file, target, **schema.parquet_options(target)) as writer:
             for group in _regroup(table.select(target.names).cast(target) for table in tables):
                 writer.write_table(group, row_group_size=schema.ROW_GROUP_ROWS)
-                counts.update(_errors(group))
+                total += count(group)
 
     storage.write_atomically(path, write)
-    return counts
-
-
-def _errors(table: pa.Table) -> list[tuple[str, str] | None]:
-    if schema.STAGE not in table.column_names:
-        return [None] * table.num_rows
-    stages, types = table[schema.STAGE].to_pylist(), table[schema.ERROR_TYPE].to_pylist()
-    return list(zip(stages, types, strict=True))
+    return total
 
 
 def _regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:

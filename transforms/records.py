@@ -126,6 +126,14 @@ class EmbeddedChunk:
     load_id: str
 
 
+@dataclass(frozen=True)
+class ErrorCount:
+    """How often an error came up, and the first of its messages in alphabetical order."""
+
+    count: int
+    example: str
+
+
 class ChunkResult(NamedTuple):
     """A finished chunk, without its data: what `MergeShards` needs to find it in order.
 
@@ -172,15 +180,12 @@ class Account:
     chunks: int = 0
     taken_over: int = 0
     timings: Timings = Timings()
-    errors: dict[tuple[str, str], int] = field(default_factory=dict)
+    errors: dict[tuple[str, str], ErrorCount] = field(default_factory=dict)
     load_ids: frozenset[str] = frozenset()
     input_digest: int = 0
 
     def __add__(self, other: Account) -> Account:
         """Add the accounts of two disjoint parts."""
-        errors = dict(self.errors)
-        for error, count in other.errors.items():
-            errors[error] = errors.get(error, 0) + count
         return Account(
             inputs=self.inputs + other.inputs,
             duplicates=self.duplicates + other.duplicates,
@@ -189,7 +194,7 @@ class Account:
             chunks=self.chunks + other.chunks,
             taken_over=self.taken_over + other.taken_over,
             timings=self.timings + other.timings,
-            errors=errors,
+            errors=_add_errors(self.errors, other.errors),
             load_ids=self.load_ids | other.load_ids,
             input_digest=(self.input_digest + other.input_digest) % 2**256,
         )
@@ -198,3 +203,14 @@ class Account:
     def closes(self) -> bool:
         """Whether every input is a row, a failure or a duplicate."""
         return self.inputs == self.embeddings + self.failures + self.duplicates
+
+
+def _add_errors(
+    a: dict[tuple[str, str], ErrorCount], b: dict[tuple[str, str], ErrorCount]
+) -> dict[tuple[str, str], ErrorCount]:
+    total = dict(a)
+    for error, more in b.items():
+        before = total.get(error, ErrorCount(0, more.example))
+        example = min(before.example, more.example)
+        total[error] = ErrorCount(before.count + more.count, example)
+    return total
