@@ -51,6 +51,7 @@ def build_config(args: argparse.Namespace) -> ExtractConfig:
         if not low <= value <= high:
             flag = "--" + name.replace("_", "-")
             raise UsageError(f"{flag} {value} is out of range; it takes {low} to {high}")
+    _check_filesystems(args)
     return ExtractConfig(
         input=_build_input(args),
         output=_build_output(args.output),
@@ -62,6 +63,16 @@ def build_config(args: argparse.Namespace) -> ExtractConfig:
         max_failure_ratio=args.max_failure_ratio,
         overwrite=args.overwrite,
     )
+
+
+def _check_filesystems(args: argparse.Namespace) -> None:
+    for flag in ("input", "input_list", "manifest", "output"):
+        value = getattr(args, flag)
+        for uri in value if isinstance(value, list) else [value or ""]:
+            try:
+                storage.check_filesystem(uri)
+            except ValueError as error:
+                raise UsageError(f"--{flag.replace('_', '-')} {uri}: {error}") from error
 
 
 def _build_output(output: str) -> str:

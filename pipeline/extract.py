@@ -218,9 +218,9 @@ def _explain_failure(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    reason = lines[-1].strip() if lines else "no message"
+    reason = lines[-1].strip() if lines else type(error).__name__
     return (
-        f"beamvec: the pipeline failed: {type(error).__name__}: {reason}; finished chunks are "
+        f"beamvec: the pipeline failed: {reason}; finished chunks are "
         "kept: start the same command again to go on, with --verbose to see the whole error"
     )
 

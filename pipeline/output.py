@@ -73,7 +73,7 @@ def inspect_output(
 def _refuse_foreign(output: OutputOptions) -> None:
     for name in (schema.EMBEDDINGS_DIR, schema.FAILURES_DIR, schema.RUN_FILE, "chunks"):
         path = storage.join(output.path, name)
-        if storage.exists(path):
+        if storage.exists(path) or storage.list_files(path):
             raise UsageError(
                 f"{path} is there, but not as part of a dataset of beamvec's; choose another "
                 "--output, or remove it"

@@ -130,9 +130,11 @@ def _explain_no_match(pattern: str) -> str:
 
 
 def _expand_remote(pattern: str, limit: int | None) -> Iterator[ImageRef]:
+    # Beam reads a slash at the end as the files right below it.
+    pattern = pattern.rstrip("/")
     found = _match_remote(pattern, limit)
     if not found and not _GLOB.search(pattern):
-        folder = _match_remote(pattern.rstrip("/") + "/**", limit)
+        folder = _match_remote(f"{pattern}/**", limit)
         found = [metadata for metadata in folder if _is_image_name(metadata.path)]
     for metadata in found:
         modified_s = metadata.last_updated_in_seconds or None

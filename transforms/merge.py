@@ -38,16 +38,17 @@ def merge_shard(
     chunks = sorted(results, key=lambda result: result.position)
     files = [output.chunk_file(chunk.digest) for chunk in chunks]
     name = schema.part_name(shard, shards)
+    failures_schema = schema.failures_schema(output.columns)
     failed = _write_part(
         storage.join(output.path, schema.FAILURES_DIR, name),
-        schema.with_metadata(schema.failures_schema(output.columns), output.metadata),
-        (_failed(table) for table in map(_read_chunk, files)),
+        schema.with_metadata(failures_schema, output.metadata),
+        (_failed(_read_chunk(file, failures_schema.names)) for file in files),
         count_failures,
     )
     embedded = _write_part(
         storage.join(output.path, schema.EMBEDDINGS_DIR, name),
         schema.with_metadata(schema.embeddings_schema(output.columns), output.metadata),
-        (_embedded(table) for table in map(_read_chunk, files)),
+        (_embedded(_read_chunk(file)) for file in files),
         lambda table: Account(embeddings=table.num_rows),
     )
     return (
@@ -75,9 +76,9 @@ def count_failures(table: pa.Table) -> Account:
     return Account(failures=table.num_rows, errors=errors)
 
 
-def _read_chunk(path: str) -> pa.Table:
+def _read_chunk(path: str, columns: list[str] | None = None) -> pa.Table:
     with FileSystems.open(path) as file:
-        return pq.read_table(file)
+        return pq.read_table(file, columns=columns)
 
 
 def _failed(table: pa.Table) -> pa.Table:

@@ -110,6 +110,7 @@ def _copy_remote(handle: str) -> str:
 
     root = handle.rstrip("/")
     try:
+        storage.check_filesystem(root)
         files = FileSystems.match([f"{root}/**"])[0].metadata_list
     except storage.READ_ERRORS as error:
         raise ModelError(f"cannot list the model {handle}: {error}") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import functools
+import importlib.util
 import os
 import stat
 import urllib.parse
@@ -29,6 +31,8 @@ _LASTING_ERRNOS = {
     errno.ENAMETOOLONG,
     errno.EINVAL,
 }
+# What Beam's own filesystems need; without it S3's fails with an AssertionError.
+_EXTRAS = {"s3": ("boto3", "aws"), "gs": ("google.cloud.storage", "gcp")}
 _READ_RETRIES = 3
 _FIRST_DELAY_S = 0.5
 
@@ -40,6 +44,37 @@ def is_local(uri: str) -> bool:
     (True, False)
     """
     return "://" not in uri
+
+
+def check_filesystem(uri: str) -> None:
+    """Raise `ValueError` if there is no filesystem for a URI, saying what to install.
+
+    >>> check_filesystem("ftp://host/a.jpg")
+    Traceback (most recent call last):
+    ...
+    ValueError: no filesystem for ftp://; use a local path, gs:// or s3://
+    """
+    if not is_local(uri):
+        _check_scheme(uri.partition("://")[0])
+
+
+@functools.cache
+def _check_scheme(scheme: str) -> None:
+    package, extra = _EXTRAS.get(scheme, (None, None))
+    if package and not _is_installed(package):
+        raise ValueError(f"{scheme}:// needs more packages: pip install 'beamvec[{extra}]'")
+    try:
+        FileSystems.get_filesystem(f"{scheme}://")
+    except ValueError:
+        message = f"no filesystem for {scheme}://; use a local path, gs:// or s3://"
+        raise ValueError(message) from None
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # A package above it is missing.
+        return False
 
 
 def join(folder: str, *names: str) -> str:
@@ -63,6 +98,7 @@ def read_bytes(uri: str) -> bytes:
         OSError: if the file cannot be read, or is no regular file (opening a pipe would hang).
         ValueError: if there is no filesystem for the URI's scheme.
     """
+    check_filesystem(uri)
     if is_local(uri):
         _require_regular_file(uri)
     with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:

@@ -1,0 +1,77 @@
+"""Everything on a remote filesystem: images, lists, manifests, model and output."""
+
+from __future__ import annotations
+
+import shutil
+
+import disk_filesystem
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.main import main
+from transforms import model as model_module
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch, photos, model_path):
+    monkeypatch.setattr(disk_filesystem.DiskFileSystem, "root", tmp_path / "disk")
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    model_module._load_once.cache_clear()
+    folder = tmp_path / "disk" / "bucket"
+    shutil.copytree(photos, folder / "photos")
+    shutil.copytree(model_path, folder / "model")
+    return folder
+
+
+def extract(*flags: str) -> int:
+    output = ["--output", "disk://bucket/out", "--model", "disk://bucket/model"]
+    return main(["extract", *output, "--max-failure-ratio", "1", *flags])
+
+
+def rows(folder, table, columns):
+    files = sorted((folder / table).glob("*.parquet"))
+    return [row for file in files for row in pq.read_table(file, columns=columns).to_pylist()]
+
+
+def test_a_folder_gives_what_the_local_one_gives(bucket, photos, tmp_path, model_path, capsys):
+    assert extract("--input", "disk://bucket/photos", "--chunk-size", "4") == 0
+    local = ["extract", "--input", str(photos), "--output", str(tmp_path / "local")]
+    assert main([*local, "--model", model_path, "--max-failure-ratio", "1"]) == 0
+    for table, columns in (("embeddings", ["sha256", "embedding"]), ("failures", ["message"])):
+        assert rows(bucket / "out", table, columns) == rows(tmp_path / "local", table, columns)
+    uris = [row["uri"] for row in rows(bucket / "out", "embeddings", ["uri"])]
+    assert uris[0] == "disk://bucket/photos/group0/00.jpg"
+    assert not (bucket / "out" / "chunks" / "settings.json").exists()
+    capsys.readouterr()
+    assert extract("--input", "disk://bucket/photos/") == 0
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_lists_manifests_and_globs(bucket):
+    (bucket / "list.txt").write_text("disk://bucket/photos/group0/00.jpg\ndisk://bucket/nowhere\n")
+    assert extract("--input-list", "disk://bucket/list.txt") == 0
+    assert len(rows(bucket / "out", "failures", ["uri"])) == 1
+    (bucket / "m.csv").write_text("uri,label\ndisk://bucket/photos/group0/00.jpg,7\n")
+    assert extract("--manifest", "disk://bucket/m.csv", "--overwrite") == 0
+    assert rows(bucket / "out", "embeddings", ["label"]) == [{"label": 7}]
+    assert extract("--input", "disk://bucket/photos/*/*.PNG", "--overwrite") == 0
+    assert len(rows(bucket / "out", "embeddings", ["uri"])) == 7
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--input", "disk://bucket/nothing"], "no such file or folder"),
+        (["--input-list", "disk://bucket/nothing"], "cannot read --input-list"),
+        (["--input", "disk://bucket/photos", "--model", "disk://bucket/no"], "no model at"),
+        (["--input", "s3://bucket/photos"], "pip install 'beamvec[aws]'"),
+        (["--input", "gs://bucket/photos"], "pip install 'beamvec[gcp]'"),
+    ],
+)
+@pytest.mark.usefixtures("bucket")
+def test_mistakes_end_with_2(flags, message, capsys, monkeypatch):
+    monkeypatch.setattr("transforms.storage._is_installed", lambda _: False)
+    assert extract(*flags) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
