@@ -8,6 +8,7 @@ import platform
 import sys
 import threading
 import time
+import traceback
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
@@ -183,7 +184,7 @@ def _watch(
         _leave_at_once(local)
     if errors:
         if verbose:
-            raise errors[0]
+            traceback.print_exception(errors[0])
         print(_explain_failure(errors[0]), file=sys.stderr)
         return 3
     run = read_json(storage.join(config.output, schema.RUN_FILE))
@@ -220,8 +221,8 @@ def _explain_failure(error: BaseException) -> str:
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     reason = lines[-1].strip() if lines else type(error).__name__
     return (
-        f"beamvec: the pipeline failed: {reason}; finished chunks are "
-        "kept: start the same command again to go on, with --verbose to see the whole error"
+        f"beamvec: the pipeline failed: {reason}; finished chunks are kept: start the same "
+        "command again to go on, with --verbose to see the whole error"
     )
 
 

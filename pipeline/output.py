@@ -92,10 +92,13 @@ def prepare_output(output: OutputOptions, settings: Mapping[str, Any], keep_chun
         UsageError: if the folder cannot be written.
     """
     stale = [schema.SUCCESS_FILE, schema.RUN_FILE, schema.EMBEDDINGS_DIR, schema.FAILURES_DIR]
+    content = json.dumps(settings, indent=2).encode()
     try:
-        for name in stale if keep_chunks else [*stale, "chunks"]:
-            storage.delete(storage.join(output.path, name))
-        content = json.dumps(settings, indent=2).encode()
+        if not keep_chunks:
+            storage.delete(output.chunks_path)
+        # Before anything is cleared: killed in between, the folder still tells whose it is.
         storage.write_file(storage.join(output.chunks_path, SETTINGS_FILE), content)
+        for name in stale:
+            storage.delete(storage.join(output.path, name))
     except storage.READ_ERRORS as error:
         raise UsageError(f"cannot write to --output {output.path}: {error}") from error

@@ -391,3 +391,15 @@ def test_the_command_is_there_as_a_module():
         "beamvec "
     )
     assert main(["inspect", "/nowhere"]) == 2
+
+
+def test_verbose_shows_the_whole_error_and_still_ends_with_3(extract, photos, capsys, monkeypatch):
+    def fail(*_):
+        raise OSError("the disk is on fire")
+
+    monkeypatch.setattr("transforms.write.write_chunk", fail)
+    assert extract("--input", photos / "group0", "--verbose") == 3
+    error = capsys.readouterr().err
+    assert "Traceback" in error
+    assert error.splitlines()[-1].startswith("beamvec: the pipeline failed: ")
+    assert "the disk is on fire" in error.splitlines()[-1]
