@@ -277,6 +277,8 @@ def test_ctrl_c_keeps_the_work_and_says_so(model_path, photos, tmp_path):
         [*command, "--model", model_path, "--output", tmp_path / "out"],
         stderr=subprocess.PIPE,
         text=True,
+        # Where the tests run in the background, a shell may have turned Ctrl-C off.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with pipe.open("w") as end:  # For the check of the first line.
         end.write(f"{photos}/group0/00.jpg\n")
