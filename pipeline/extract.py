@@ -11,7 +11,7 @@ import time
 import traceback
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NoReturn
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
@@ -59,17 +59,20 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
     except ModelError as error:
         raise UsageError(str(error)) from error
     output = replace(output, metadata=describe_dataset(config, model))
-    prepare_output(output, settings, keep_chunks=state is OutputState.UNFINISHED)
-    run = RunInfo(
-        output=config.output,
-        chunks_path=output.chunks_path,
-        launched_s=launched_s,
-        started_s=time.time(),
-        description=describe_launch(config, model, settings, options),
-    )
-    pipeline = beam.Pipeline(runner=runner, options=options)
-    build_pipeline(pipeline, config, model, output, digest_settings(settings), run)
-    return _watch(pipeline, config, output, is_local_runner(options), args.verbose)
+    try:
+        prepare_output(output, settings, keep_chunks=state is OutputState.UNFINISHED)
+        run = RunInfo(
+            output=config.output,
+            chunks_path=output.chunks_path,
+            launched_s=launched_s,
+            started_s=time.time(),
+            description=describe_launch(config, model, settings, options),
+        )
+        pipeline = beam.Pipeline(runner=runner, options=options)
+        build_pipeline(pipeline, config, model, output, digest_settings(settings), run)
+        return _watch(pipeline, config, output, is_local_runner(options), args.verbose)
+    except KeyboardInterrupt:
+        _leave_at_once(is_local_runner(options))
 
 
 def describe_settings(config: ExtractConfig, fingerprint: str) -> dict[str, Any]:
@@ -177,11 +180,8 @@ def _watch(
     errors: list[BaseException] = []
     work = threading.Thread(target=_run_to_end, args=(pipeline, errors), daemon=True)
     work.start()
-    try:
-        poll_s = LOCAL_POLL_S if local else REMOTE_POLL_S
-        show_progress(ChunkWatcher(output.chunks_path), work, poll_s)
-    except KeyboardInterrupt:
-        _leave_at_once(local)
+    poll_s = LOCAL_POLL_S if local else REMOTE_POLL_S
+    show_progress(ChunkWatcher(output.chunks_path), work, poll_s)
     if errors:
         if verbose:
             traceback.print_exception(errors[0])
@@ -205,7 +205,7 @@ def _run_to_end(pipeline: beam.Pipeline, errors: list[BaseException]) -> None:
         errors.append(error)
 
 
-def _leave_at_once(local: bool) -> None:
+def _leave_at_once(local: bool) -> NoReturn:
     if local:
         text = "stopped; finished chunks are kept, and the same command goes on from them"
     else:
