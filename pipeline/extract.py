@@ -23,6 +23,7 @@ from embeddings import schema
 from pipeline import __version__
 from pipeline.config import ExtractConfig, build_beam_options, build_config
 from pipeline.graph import build_pipeline
+from pipeline.lock import hold_output
 from pipeline.options import UsageError
 from pipeline.output import OutputState, inspect_output, prepare_output, read_json
 from pipeline.progress import LOCAL_POLL_S, REMOTE_POLL_S, ChunkWatcher, show_progress
@@ -50,8 +51,7 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
         fingerprint = fingerprint_model(fetch_model(config.model))
         settings = describe_settings(config, fingerprint)
         output = OutputOptions(config.output, config.input.columns)
-        state = inspect_output(output, settings, config.overwrite)
-        if state is OutputState.FINISHED and not config.overwrite:
+        if is_finished(inspect_output(output, settings, config.overwrite), config):
             return _finish_again(config, output)
         if sys.stderr.isatty():
             print("loading the model", end="\r", file=sys.stderr)
@@ -59,20 +59,30 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
     except ModelError as error:
         raise UsageError(str(error)) from error
     output = replace(output, metadata=describe_dataset(config, model))
+    run = RunInfo(
+        output=config.output,
+        chunks_path=output.chunks_path,
+        launched_s=launched_s,
+        started_s=time.time(),
+        description=describe_launch(config, model, settings, options),
+    )
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    build_pipeline(pipeline, config, model, output, digest_settings(settings), run)
     try:
-        prepare_output(output, settings, keep_chunks=state is OutputState.UNFINISHED)
-        run = RunInfo(
-            output=config.output,
-            chunks_path=output.chunks_path,
-            launched_s=launched_s,
-            started_s=time.time(),
-            description=describe_launch(config, model, settings, options),
-        )
-        pipeline = beam.Pipeline(runner=runner, options=options)
-        build_pipeline(pipeline, config, model, output, digest_settings(settings), run)
-        return _watch(pipeline, config, output, is_local_runner(options), args.verbose)
+        with hold_output(config.output):
+            # Another run may have been at it until the lock was ours.
+            state = inspect_output(output, settings, config.overwrite)
+            if is_finished(state, config):
+                return _finish_again(config, output)
+            prepare_output(output, settings, keep_chunks=state is OutputState.UNFINISHED)
+            return _watch(pipeline, config, output, is_local_runner(options), args.verbose)
     except KeyboardInterrupt:
         _leave_at_once(is_local_runner(options))
+
+
+def is_finished(state: OutputState, config: ExtractConfig) -> bool:
+    """Tell whether there is nothing to do, if the input is still the same."""
+    return state is OutputState.FINISHED and not config.overwrite
 
 
 def describe_settings(config: ExtractConfig, fingerprint: str) -> dict[str, Any]:
