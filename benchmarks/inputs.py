@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.config import count_cpus
 from pipeline.main import silence
 from transforms.export import as_feature_vector, export_model
 from transforms.saved_model import import_tensorflow
+from transforms.settings import count_cpus
 
 silence()
 

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import inputs
 from embeddings import schema
 from transforms.decode import decode_chunk
+from transforms.decoders import shared_pool
 from transforms.match import expand_pattern
 from transforms.model import load_model
 from transforms.records import Chunk
@@ -36,7 +37,9 @@ def make_vectors(args: argparse.Namespace, work: Path) -> np.ndarray:
     loaded = load_model(model, DEFAULT_BATCH_SIZE)
     refs = tuple(expand_pattern(str(images)))[:_IMAGES]
     with ThreadPoolExecutor() as threads:
-        decoded = decode_chunk(Chunk(0, 0, "", refs), loaded.input_size, "stretch", threads)
+        decoded = decode_chunk(
+            Chunk(0, 0, "", refs), loaded.input_size, "stretch", threads, shared_pool()
+        )
     features = loaded.embed(decoded.pixels)
     repeated = np.tile(features, (-(-args.rows // len(features)), 1))[: args.rows]
     noise = np.random.default_rng(0).normal(1, 1e-3, repeated.shape)

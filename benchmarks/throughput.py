@@ -22,6 +22,7 @@ import numpy as np
 import inputs
 from pipeline.main import main as beamvec
 from transforms.decode import decode_chunk
+from transforms.decoders import shared_pool
 from transforms.match import expand_pattern
 from transforms.model import load_model
 from transforms.records import Chunk
@@ -60,7 +61,9 @@ def main() -> None:
         size = load_model(model, DEFAULT_BATCH_SIZE).input_size
         refs = tuple(expand_pattern(str(images)))
         with ThreadPoolExecutor() as threads:
-            pixels = decode_chunk(Chunk(0, 0, "", refs), size, "stretch", threads).pixels
+            pixels = decode_chunk(
+                Chunk(0, 0, "", refs), size, "stretch", threads, shared_pool()
+            ).pixels
         print(inputs.describe_machine())
         print(f"{len(refs)} images, medians of {args.rounds} rounds, run in turn")
         bare: list[float] = []

@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline.options import UsageError
 from transforms import manifest, storage
 from transforms.match import InputError, InputSpec, check_input
-from transforms.settings import Resize
+from transforms.settings import Resize, count_cpus
 
 _RANGES = {
     "batch_size": (2, 4096),
@@ -137,10 +137,3 @@ def _explain_unknown(flag: str, parser: argparse.ArgumentParser) -> str:
     near = difflib.get_close_matches(flag.split("=")[0], [*own, *known], n=1)
     hint = f"; did you mean {near[0]}?" if near else "; see `beamvec extract --help`"
     return f"unknown argument {flag}{hint}"
-
-
-def count_cpus() -> int:
-    """Return the number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

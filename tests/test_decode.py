@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 import samples
-from transforms import decode
-from transforms.decode import decode_chunk, decode_image, describe_error
+from transforms import pixels as pixels_module
+from transforms.decode import decode_chunk
+from transforms.decoders import shared_pool
+from transforms.pixels import decode_image, describe_error
 from transforms.plan import plan_chunks
 from transforms.records import ImageRef
 
@@ -133,7 +135,7 @@ def test_large_jpegs_are_decoded_at_reduced_scale_and_stay_faithful():
 
 
 def test_bombs_are_refused_before_they_are_decoded(monkeypatch):
-    monkeypatch.setattr(decode, "MAX_PIXELS", 100)
+    monkeypatch.setattr(pixels_module, "MAX_PIXELS", 100)
     with pytest.raises(Image.DecompressionBombError, match="20 x 20 is more than 100 pixels"):
         decode_image(samples.encode(Image.new("RGB", (20, 20)), "PNG"), 8)
 
@@ -178,7 +180,7 @@ def test_chunks_keep_order_and_lose_nothing(photos, picks):
     files = sorted(str(file) for file in photos.rglob("*.*") if file.suffix != ".txt")
     (chunk,) = plan_chunks(0, [ImageRef(files[i]) for i in picks], 100, "")
     with ThreadPoolExecutor(3) as threads:
-        decoded = decode_chunk(chunk, 8, "stretch", threads)
+        decoded = decode_chunk(chunk, 8, "stretch", threads, shared_pool())
     refs = [image.ref for image in decoded.images]
     assert sorted([*refs, *(failure.ref for failure in decoded.failures)]) == list(chunk.refs)
     assert refs == sorted(refs)

@@ -26,7 +26,7 @@ import samples
 from embeddings import Dataset, schema
 from pipeline.main import main
 from transforms import model as model_module
-from transforms.decode import decode_image
+from transforms.pixels import decode_image
 from transforms.saved_model import ModelError, import_tensorflow
 
 

@@ -13,8 +13,8 @@ import pytest
 
 from embeddings import Dataset, open_dataset
 from pipeline.main import main
-from transforms.decode import decode_image
 from transforms.match import IMAGE_EXTENSIONS
+from transforms.pixels import decode_image
 from transforms.saved_model import import_tensorflow
 
 

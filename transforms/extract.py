@@ -56,8 +56,6 @@ class FeatureModelHandler(ModelHandler[DecodedChunk, EmbeddedChunk, FeatureModel
     """
 
     def __init__(self, handle: str, batch_size: int, fingerprint: str):
-        # A chunk is a batch already.
-        super().__init__(min_batch_size=1, max_batch_size=1)
         self._handle = handle
         self._batch_size = batch_size
         self._fingerprint = fingerprint
@@ -83,6 +81,10 @@ class FeatureModelHandler(ModelHandler[DecodedChunk, EmbeddedChunk, FeatureModel
         embedded = [embed_chunk(decoded, model) for decoded in batch]
         self._embedded.inc(sum(len(chunk.images) for chunk in embedded))
         return embedded
+
+    def batch_elements_kwargs(self) -> dict[str, Any]:
+        """Return that a chunk is a batch already."""
+        return {"min_batch_size": 1, "max_batch_size": 1}
 
     def get_num_bytes(self, batch: Sequence[DecodedChunk]) -> int:
         """Return the bytes of the pixels; the default pickles them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 Resize = Literal["stretch", "crop", "pad"]
@@ -15,3 +16,10 @@ DEFAULT_MAX_FAILURE_RATIO = 0.01
 
 KERAS_MODULES = {"ResNet50V2": "resnet_v2", "ResNet50": "resnet"}
 """Architectures that can be exported, and the module of `keras.applications` that has each."""
+
+
+def count_cpus() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,139 @@
+"""Files that bring the decoder down cost their own row only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import samples
+from transforms import decoders
+from transforms.decoders import DecoderError, DecoderPool
+from transforms.pixels import decode_image
+
+BAD = "bad_decoders:decode"
+
+
+def image(ending: str = "") -> bytes:
+    return samples.encode(samples.make_image(1), "JPEG") + ending.encode()
+
+
+@pytest.fixture
+def pool():
+    made = DecoderPool(2, BAD, timeout_s=1.5)
+    yield made
+    made.close()
+
+
+def test_a_process_decodes_as_the_function_does(pool):
+    decoded, seconds = pool.decode(image(), 16, "crop")
+    expected = decode_image(image(), 16, "crop")
+    np.testing.assert_array_equal(decoded.pixels, expected.pixels)
+    assert decoded[1:] == expected[1:]
+    assert seconds > 0
+
+
+def test_errors_of_pillow_come_through(pool):
+    with pytest.raises(DecoderError, match="cannot identify image file") as caught:
+        pool.decode(b"text", 16, "stretch")
+    assert caught.value.error_type == "UnidentifiedImageError"
+
+
+@pytest.mark.parametrize(
+    ("ending", "error_type", "message"),
+    [
+        ("@@crash ", "DecoderCrashed", "was killed by SIGSEGV"),
+        ("@@exit ", "DecoderCrashed", "exited with 7"),
+        ("@@hang ", "DecoderTimeout", "more than 1.5 s"),
+    ],
+)
+def test_a_file_that_brings_the_decoder_down_is_named(pool, ending, error_type, message):
+    for _ in range(3):
+        with pytest.raises(DecoderError, match=message) as caught:
+            pool.decode(image(ending), 16, "stretch")
+        assert caught.value.error_type == error_type
+    assert pool.decode(image(), 16, "stretch")[0].width == 60
+
+
+def test_a_process_killed_for_another_reason_costs_nothing(pool, tmp_path):
+    decoded, _ = pool.decode(image(f"@@crash-once {tmp_path}/mark"), 16, "stretch")
+    assert decoded.width == 60
+    assert (tmp_path / "mark").exists()
+
+
+def test_large_images_take_turns(pool, tmp_path):
+    log = tmp_path / "log"
+    with ThreadPoolExecutor(4) as threads:
+        futures = [
+            threads.submit(pool.decode, image(f"@@large {log}"), 16, "stretch") for _ in range(6)
+        ]
+    assert all(future.result()[0].width == 60 for future in futures)
+    assert log.read_text() == "in out " * 6
+
+
+def test_the_waiting_are_not_timed_while_another_large_image_hangs(pool, tmp_path):
+    mark = tmp_path / "mark"
+    mark.touch()
+    with ThreadPoolExecutor(2) as threads:
+        hanging = threads.submit(pool.decode, image("@@hang "), 16, "stretch")
+        large = threads.submit(pool.decode, image(f"@@large {mark}"), 16, "stretch")
+    assert large.result()[0].width == 60
+    with pytest.raises(DecoderError, match="took more than"):
+        hanging.result()
+
+
+def test_a_run_ends_with_one_failure_for_each_bad_file(
+    extract, dataset, photos, tmp_path, monkeypatch
+):
+    pool = DecoderPool(2, BAD, timeout_s=1.5)
+    monkeypatch.setattr("transforms.decode.shared_pool", lambda: pool)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for file in (photos / "group0").glob("*.jpg"):
+        (folder / file.name).write_bytes(file.read_bytes())
+    good = len(os.listdir(folder))
+    for name in ("crash", "hang", "exit"):
+        (folder / f"{name}.jpg").write_bytes(image(f"@@{name} "))
+    assert extract("--input", folder, "--max-failure-ratio", "1") == 0
+    pool.close()
+    failures = {
+        Path(row["uri"]).stem: row["error_type"] for row in dataset().read_failures().to_pylist()
+    }
+    expected = {"crash": "DecoderCrashed", "exit": "DecoderCrashed", "hang": "DecoderTimeout"}
+    assert failures == expected
+    assert dataset().read_embeddings().num_rows == good
+
+
+def test_no_process_outlives_its_parent():
+    code = (
+        "import time\nfrom transforms import decoders\n"
+        "pool = decoders.DecoderPool(1)\n"
+        "try: pool.decode(b'text', 8, 'stretch')\nexcept decoders.DecoderError: pass\n"
+        "print(pool._idle.get()._process.pid, flush=True)\ntime.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as run:
+        child = int(run.stdout.readline())
+        os.kill(child, 0)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    while is_running(child):  # The test hangs if it never ends.
+        time.sleep(0.01)
+
+
+def is_running(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        return status.read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_there_is_one_pool_for_a_process():
+    assert decoders.shared_pool() is decoders.shared_pool()

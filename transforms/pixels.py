@@ -1,0 +1,185 @@
+"""From bytes to pixels: decoding and resizing, as plain functions on Pillow and numpy only."""
+
+from __future__ import annotations
+
+import functools
+import io
+import re
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from transforms.settings import Resize
+
+MAX_PIXELS = 178_956_970
+"""Images of more pixels are refused as decompression bombs: Pillow's own default limit."""
+
+LARGE_PIXELS = 25_000_000
+"""Images of more pixels are decoded one at a time by each worker, so that memory stays bounded."""
+
+_MAX_MESSAGE = 300
+_CROP_RATIO = 256 / 224
+_WHITE = (255, 255, 255, 255)
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation; see the table of tag 0x0112 in the EXIF 2.32 standard."""
+
+# Pillow warns of images half as large as those that it refuses; MAX_PIXELS is the limit here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+class DecodedImage(NamedTuple):
+    """A decoded image.
+
+    Attributes:
+        pixels: uint8 [S, S, 3] RGB.
+        width: width as displayed, after EXIF orientation, before resizing.
+        height: height likewise.
+        format: Pillow's name of the file's format, such as JPEG.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    width: int
+    height: int
+    format: str
+
+
+def _go_on() -> None:
+    pass
+
+
+def decode_image(
+    data: bytes,
+    size: int,
+    resize: Resize = "stretch",
+    before_large: Callable[[], None] = _go_on,
+) -> DecodedImage:
+    """Decode the bytes of an image file and resize it to a square.
+
+    JPEG is decoded at the smallest DCT scale that leaves at least twice the target size. EXIF
+    orientation is applied, and ignored where the EXIF block is broken. Animations give their first
+    frame. 16-bit and float values are scaled to 8 bits, transparent parts lie on white. Colour
+    profiles are not applied.
+
+    Args:
+        data: the content of the file.
+        size: S, the target's width and height in pixels.
+        resize: `stretch` changes the aspect ratio; `crop` resizes the short side to 256/224 of
+            the size and takes the centre; `pad` resizes the long side and adds black bars. All
+            are bilinear with antialiasing.
+        before_large: called before an image of more than `LARGE_PIXELS` is decoded, for callers
+            that bound their memory.
+
+    Raises:
+        Exception: whatever Pillow raises for data that it cannot decode.
+        Image.DecompressionBombError: for an image of more than `MAX_PIXELS`.
+
+    >>> buffer = io.BytesIO()
+    >>> Image.new("RGB", (40, 20), "red").save(buffer, "PNG")
+    >>> image = decode_image(buffer.getvalue(), 8)
+    >>> image.pixels.shape, image.pixels[0, 0].tolist(), image.width, image.format
+    ((8, 8, 3), [255, 0, 0], 40, 'PNG')
+    """
+    if not data:
+        raise UnidentifiedImageError("the file is empty")
+    with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        _refuse_bomb(image)
+        orientation = _read_orientation(image)
+        width, height = image.size
+        target = _target_size(width, height, size, resize)
+        image.draft(image.mode, (2 * target[0], 2 * target[1]))
+        if image.width * image.height > LARGE_PIXELS:
+            before_large()
+        image.load()
+        resized = _to_rgb(image).resize(target, Image.Resampling.BILINEAR)
+        if orientation in _TRANSPOSE:
+            resized = resized.transpose(_TRANSPOSE[orientation])
+            if orientation >= 5:
+                width, height = height, width
+        square = _to_square(resized, size)
+        return DecodedImage(np.asarray(square), width, height, image.format or "")
+
+
+@functools.cache
+def _formats() -> list[str]:
+    """Every format that Pillow reads, but EPS: it runs Ghostscript on the file."""
+    Image.init()
+    return [name for name in Image.ID if name != "EPS"]
+
+
+def _refuse_bomb(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise Image.DecompressionBombError(
+            f"{image.width} x {image.height} is more than {MAX_PIXELS} pixels"
+        )
+
+
+def _read_orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":  # Pillow turns it itself while it is loaded.
+        return 1
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # noqa: BLE001 Third-party parsing of data that the picture does not depend on.
+        return 1
+
+
+def _target_size(width: int, height: int, size: int, resize: Resize) -> tuple[int, int]:
+    if resize == "stretch":
+        return size, size
+    if resize == "crop":
+        scale = size * _CROP_RATIO / min(width, height)
+    else:
+        scale = size / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _to_square(image: Image.Image, size: int) -> Image.Image:
+    """Cut or pad an image around its centre."""
+    if image.size == (size, size):
+        return image
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        image = Image.fromarray(_to_8_bits(np.asarray(image)))
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
+    """Scale grey values to uint8: from 0..65535 or 0..1 if they lie in it, else from min..max."""
+    numbers = np.nan_to_num(values.astype(np.float64))
+    low, high = float(numbers.min()), float(numbers.max())
+    whole = np.issubdtype(values.dtype, np.integer)
+    full = 65535.0 if whole else 1.0
+    if low >= 0 and high <= full:
+        low, high = 0.0, full
+    scaled = (numbers - low) * (255 / ((high - low) or 1.0))
+    return np.rint(scaled).astype(np.uint8)
+
+
+def describe_error(error: BaseException) -> tuple[str, str]:
+    r"""Return an error's type and its message: one printable line, bounded, repeatable.
+
+    >>> describe_error(ValueError("bad\nimage"))
+    ('ValueError', 'bad image')
+    """
+    text = str(error) or "no message"
+    text = re.sub(r" ?<_io\.BytesIO object at 0x[0-9a-f]+>", "", text)
+    text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return type(error).__name__, text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "…"
