@@ -50,6 +50,8 @@ def describe_run(account: Account, run: RunInfo, finished_s: float) -> dict[str,
         name: getattr(account, name)
         for name in ("inputs", "embeddings", "failures", "duplicates", "taken_over", "chunks")
     }
+    effort = asdict(account.effort)
+    counts["read_retries"] = effort.pop("read_retries")
     if not account.closes:
         raise AccountingError(
             f"the accounts do not close: {account.inputs} inputs, but {account.embeddings} "
@@ -73,7 +75,7 @@ def describe_run(account: Account, run: RunInfo, finished_s: float) -> dict[str,
             "startup_s": round(run.started_s - run.launched_s, 3),
             "run_s": round(run_s, 3),
             "images_per_s": round(computed / run_s, 3),
-            **{name: round(seconds, 3) for name, seconds in asdict(account.timings).items()},
+            **{name: round(spent, 3) for name, spent in effort.items()},
         },
     }
 

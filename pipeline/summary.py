@@ -40,6 +40,8 @@ def summarize(run: Mapping[str, Any], output: str) -> str:
         lines.append(_line("duplicates", f"{counts['duplicates']:,}  (same uri, embedded once)"))
     if counts["taken_over"]:
         lines.append(_line("taken over", f"{counts['taken_over']:,}  (from a run before)"))
+    if counts["read_retries"]:
+        lines.append(_line("retried", f"{counts['read_retries']:,} reads that failed at first"))
     lines += [_line("time went to", _shares(timings))] if _shares(timings) else []
     lines += _errors(run, output)
     lines += [

@@ -5,7 +5,9 @@ It has no folders: a key is there or not, and a listing is of all keys with a pr
 
 from __future__ import annotations
 
+import errno
 import os
+import random
 import shutil
 from pathlib import Path
 
@@ -14,8 +16,26 @@ from apache_beam.io.filesystem import CompressionTypes, FileMetadata, FileSystem
 ROOT = Path(os.environ.get("DISK_FILESYSTEM_ROOT", "/nonexistent"))
 
 
+class CutFile:
+    """A connection that breaks half way through a file."""
+
+    def __init__(self, file):
+        self._file = file
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._file.close()
+
+    def read(self):
+        raise TimeoutError(errno.ETIMEDOUT, "the connection was cut", self._file.name)
+
+
 class DiskFileSystem(FileSystem):
     root = ROOT
+    faults: random.Random | None = None
+    """Where set, one of twenty reads fails: at its opening, or half way through."""
 
     @classmethod
     def scheme(cls):
@@ -47,7 +67,12 @@ class DiskFileSystem(FileSystem):
         return self._local(path).open("wb")
 
     def open(self, path, mime_type="", compression_type=CompressionTypes.AUTO):  # noqa: ARG002
-        return self._local(path).open("rb")
+        file = self._local(path).open("rb")
+        if self.faults and "/chunks/" not in path and self.faults.random() < 0.05:
+            if self.faults.random() < 0.5:
+                raise ConnectionResetError(errno.ECONNRESET, "connection reset by peer", path)
+            return CutFile(file)
+        return file
 
     def copy(self, source_file_names, destination_file_names):
         for source, target in zip(source_file_names, destination_file_names, strict=True):

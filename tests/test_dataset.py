@@ -17,11 +17,11 @@ from transforms.merge import merge_shard
 from transforms.records import (
     Account,
     Chunk,
+    Effort,
     EmbeddedChunk,
     Failure,
     ImageInfo,
     ImageRef,
-    Timings,
 )
 from transforms.write import OutputOptions, chunk_table, write_chunk
 
@@ -90,7 +90,7 @@ def embedded_chunks(draw):
     ]
     features = np.arange(len(images) * 3, dtype=np.float32).reshape(-1, 3)
     chunk = Chunk(0, 0, f"{draw(st.integers(0, 2**64)):064x}", tuple(refs))
-    return EmbeddedChunk(chunk, features, images, failures, Timings(), "load")
+    return EmbeddedChunk(chunk, features, images, failures, Effort(), "load")
 
 
 @settings(max_examples=40, deadline=None)
@@ -111,7 +111,7 @@ def test_merging_keeps_every_row_in_order(tmp_path_factory, chunks, group):
     chunks = [
         EmbeddedChunk(
             c.chunk._replace(position=i, digest=str(i)), c.features, c.images, c.failures,
-            c.timings, c.load_id,
+            c.effort, c.load_id,
         )
         for i, c in enumerate(chunks)
     ]  # fmt: skip

@@ -19,7 +19,7 @@ from transforms.plan import (
     count_shards,
     plan_chunks,
 )
-from transforms.records import Account, ErrorCount, ImageRef, Timings
+from transforms.records import Account, Effort, ErrorCount, ImageRef
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
 refs = st.lists(
@@ -38,7 +38,7 @@ accounts = st.builds(
     duplicates=st.integers(0, 100),
     embeddings=st.integers(0, 100),
     failures=st.integers(0, 100),
-    timings=st.builds(Timings, read_s=st.integers(0, 9), infer_s=st.integers(0, 9)),
+    effort=st.builds(Effort, read_s=st.integers(0, 9), infer_s=st.integers(0, 9)),
     errors=st.dictionaries(
         st.tuples(texts, texts), st.builds(ErrorCount, st.integers(1, 5), texts), max_size=3
     ),

@@ -20,7 +20,7 @@ from transforms.write import OutputOptions, write_chunk
 def add_chunk(tmp_path):
     import numpy as np
 
-    from transforms.records import EmbeddedChunk, Failure, ImageInfo, Timings
+    from transforms.records import Effort, EmbeddedChunk, Failure, ImageInfo
 
     output = OutputOptions(str(tmp_path))
 
@@ -30,7 +30,7 @@ def add_chunk(tmp_path):
         failures = [Failure(ref, "read", "OSError", "gone", None) for ref in refs[good:]]
         chunk = Chunk(0, 0, digest, tuple(refs))
         features = np.zeros((good, 2), np.float32)
-        write_chunk(EmbeddedChunk(chunk, features, images, failures, Timings(), "l"), output)
+        write_chunk(EmbeddedChunk(chunk, features, images, failures, Effort(), "l"), output)
 
     return add
 

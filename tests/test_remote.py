@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import random
 import shutil
 
 import disk_filesystem
 import pyarrow.parquet as pq
 import pytest
+from conftest import hash_files
 
 from pipeline.main import main
 from transforms import model as model_module
@@ -75,3 +78,48 @@ def test_mistakes_end_with_2(flags, message, capsys, monkeypatch):
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.fixture
+def faults(monkeypatch):
+    """One of twenty reads fails, and retries do not wait."""
+    monkeypatch.setattr(disk_filesystem.DiskFileSystem, "faults", random.Random(0))
+    monkeypatch.setattr("transforms.storage._FIRST_DELAY_S", 0.001)
+
+
+def test_transient_faults_are_retried_and_counted(bucket, faults):  # noqa: ARG001
+    uris = [f"disk://bucket/photos/group0/{i:02d}.jpg" for i in (0, 6, 12, 18)]
+    for i in range(100):
+        shutil.copy(bucket / "photos/group0/00.jpg", bucket / f"photos/{i}.jpg")
+        uris.append(f"disk://bucket/photos/{i}.jpg")
+    (bucket / "list.txt").write_text("\n".join(uris))
+    assert extract("--input-list", str(bucket / "list.txt")) == 0
+    counts = json.loads((bucket / "out" / "run.json").read_text())["counts"]
+    assert counts["embeddings"] == 104
+    assert counts["read_retries"] > 0
+
+
+def test_lasting_faults_end_in_failure_rows(bucket, faults, monkeypatch, model_path):  # noqa: ARG001
+    monkeypatch.setattr(disk_filesystem.DiskFileSystem.faults, "random", lambda: 0.01)
+    (bucket / "list.txt").write_text("disk://bucket/photos/group0/00.jpg")
+    flags = ["--input-list", str(bucket / "list.txt"), "--output", str(bucket / "out")]
+    assert extract(*flags, "--model", model_path) == 0
+    (row,) = rows(bucket / "out", "failures", ["stage", "error_type", "message"])
+    assert (row["stage"], row["error_type"]) == ("read", "ConnectionResetError")
+    assert "connection reset by peer" in row["message"]
+
+
+def test_real_data_with_read_faults_gives_the_same_dataset(
+    shared, tmp_path, monkeypatch, model_path
+):
+    monkeypatch.setattr(disk_filesystem.DiskFileSystem, "root", shared)
+    monkeypatch.setattr("transforms.storage._FIRST_DELAY_S", 0.001)
+    flags = ["extract", "--input", "disk://data", "--model", model_path]
+    flags += ["--max-failure-ratio", "1", "--output"]
+    assert main([*flags, str(tmp_path / "without")]) == 0
+    monkeypatch.setattr(disk_filesystem.DiskFileSystem, "faults", random.Random(1))
+    assert main([*flags, str(tmp_path / "with")]) == 0
+    assert hash_files(tmp_path / "with") == hash_files(tmp_path / "without")
+    counts = json.loads((tmp_path / "with" / "run.json").read_text())["counts"]
+    assert counts["inputs"] == 250 + 600 + 337
+    assert counts["read_retries"] > 30

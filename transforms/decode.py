@@ -19,7 +19,7 @@ from transforms import storage
 from transforms.coders import InProcessCoder
 from transforms.decoders import DecoderError, DecoderPool, shared_pool
 from transforms.pixels import describe_error
-from transforms.records import Chunk, DecodedChunk, Failure, ImageInfo, ImageRef, Timings
+from transforms.records import Chunk, DecodedChunk, Effort, Failure, ImageInfo, ImageRef
 from transforms.settings import Resize
 
 READ_THREADS = 16
@@ -31,7 +31,7 @@ class _Outcome(NamedTuple):
 
     image: ImageInfo | None
     failure: Failure | None
-    timings: Timings
+    effort: Effort
 
 
 def _decode_ref(
@@ -39,21 +39,20 @@ def _decode_ref(
 ) -> _Outcome:
     """Read and decode one image into `out`, uint8 [S, S, 3] RGB."""
     start = time.perf_counter()
-    try:
-        data = storage.read_bytes(ref.uri)
-    except storage.READ_ERRORS as error:
+    data, error, retries = storage.try_read(ref.uri)
+    effort = Effort(read_s=time.perf_counter() - start, read_retries=retries)
+    if error:
         failure = Failure(ref, "read", *describe_error(error), ref.size_bytes)
-        return _Outcome(None, failure, Timings(read_s=time.perf_counter() - start))
-    read_s = time.perf_counter() - start
+        return _Outcome(None, failure, effort)
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         decoded, decode_s = decoders.decode(data, size, resize)
-    except DecoderError as error:
-        failure = Failure(ref, "decode", error.error_type, str(error), len(data))
-        return _Outcome(None, failure, Timings(read_s, error.decode_s))
+    except DecoderError as failed:
+        failure = Failure(ref, "decode", failed.error_type, str(failed), len(data))
+        return _Outcome(None, failure, effort + Effort(decode_s=failed.decode_s))
     out[:] = decoded.pixels
     info = ImageInfo(ref, sha256, decoded.width, decoded.height, decoded.format, len(data))
-    return _Outcome(info, None, Timings(read_s, decode_s))
+    return _Outcome(info, None, effort + Effort(decode_s=decode_s))
 
 
 def decode_chunk(
@@ -77,7 +76,7 @@ def decode_chunk(
         pixels=pixels if decoded.all() else pixels[decoded],
         images=[outcome.image for outcome in outcomes if outcome.image],
         failures=[outcome.failure for outcome in outcomes if outcome.failure],
-        timings=sum((outcome.timings for outcome in outcomes), Timings()),
+        effort=sum((outcome.effort for outcome in outcomes), Effort()),
     )
 
 

@@ -14,7 +14,7 @@ from apache_beam.pvalue import PCollection
 
 from transforms.coders import InProcessCoder
 from transforms.model import FeatureModel, load_model
-from transforms.records import DecodedChunk, EmbeddedChunk, Failure, Timings
+from transforms.records import DecodedChunk, Effort, EmbeddedChunk, Failure
 from transforms.saved_model import ModelError
 
 
@@ -23,7 +23,7 @@ def embed_chunk(decoded: DecodedChunk, model: FeatureModel) -> EmbeddedChunk:
     start = time.perf_counter()
     features = model.embed(decoded.pixels)
     finite = np.asarray(np.isfinite(features).all(axis=1))
-    timings = decoded.timings + Timings(infer_s=time.perf_counter() - start)
+    effort = decoded.effort + Effort(infer_s=time.perf_counter() - start)
     broken = [
         Failure(
             image.ref,
@@ -40,7 +40,7 @@ def embed_chunk(decoded: DecodedChunk, model: FeatureModel) -> EmbeddedChunk:
         features=features if finite.all() else features[finite],
         images=[image for image, ok in zip(decoded.images, finite, strict=True) if ok],
         failures=sorted([*decoded.failures, *broken], key=lambda failure: failure.ref.uri),
-        timings=timings,
+        effort=effort,
         load_id=model.load_id,
     )
 

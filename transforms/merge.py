@@ -14,7 +14,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from embeddings import schema
 from transforms import storage
-from transforms.records import Account, ChunkResult, ErrorCount, Timings
+from transforms.records import Account, ChunkResult, Effort, ErrorCount
 from transforms.write import OutputOptions
 
 
@@ -57,7 +57,7 @@ def merge_shard(
         + Account(
             chunks=len(chunks),
             taken_over=sum(chunk.images for chunk in chunks if chunk.taken_over),
-            timings=sum((chunk.timings for chunk in chunks), Timings()),
+            effort=sum((chunk.effort for chunk in chunks), Effort()),
             load_ids=frozenset(chunk.load_id for chunk in chunks if chunk.load_id),
         )
     )

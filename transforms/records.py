@@ -68,21 +68,23 @@ class Failure(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Timings:
-    """Seconds of work by step, summed over threads."""
+class Effort:
+    """Seconds of work by step, summed over threads, and reads that had to be tried again."""
 
     read_s: float = 0.0
     decode_s: float = 0.0
     infer_s: float = 0.0
     write_s: float = 0.0
+    read_retries: int = 0
 
-    def __add__(self, other: Timings) -> Timings:
+    def __add__(self, other: Effort) -> Effort:
         """Add step by step."""
-        return Timings(
+        return Effort(
             self.read_s + other.read_s,
             self.decode_s + other.decode_s,
             self.infer_s + other.infer_s,
             self.write_s + other.write_s,
+            self.read_retries + other.read_retries,
         )
 
 
@@ -95,14 +97,14 @@ class DecodedChunk:
         pixels: uint8 [n, S, S, 3] RGB, one row an image of `images`.
         images: the images that could be decoded, sorted by uri.
         failures: the others, sorted by uri.
-        timings: seconds spent reading and decoding.
+        effort: what reading and decoding took.
     """
 
     chunk: Chunk
     pixels: npt.NDArray[np.uint8]
     images: Sequence[ImageInfo]
     failures: Sequence[Failure]
-    timings: Timings
+    effort: Effort
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class EmbeddedChunk:
         features: float32 [n, D], finite, one row an image of `images`.
         images: the embedded images, sorted by uri.
         failures: the others, sorted by uri.
-        timings: seconds spent until now.
+        effort: what it took until now.
         load_id: names the load of the model that made the features.
     """
 
@@ -122,7 +124,7 @@ class EmbeddedChunk:
     features: npt.NDArray[np.float32]
     images: Sequence[ImageInfo]
     failures: Sequence[Failure]
-    timings: Timings
+    effort: Effort
     load_id: str
 
 
@@ -143,7 +145,7 @@ class ChunkResult(NamedTuple):
         digest: names the chunk file.
         images: images in the chunk, failed ones included.
         taken_over: whether an earlier run computed it.
-        timings: seconds that this run spent on it.
+        effort: what this run spent on it.
         load_id: names the load of the model that served it, None if taken over.
     """
 
@@ -152,7 +154,7 @@ class ChunkResult(NamedTuple):
     digest: str
     images: int
     taken_over: bool
-    timings: Timings
+    effort: Effort
     load_id: str | None
 
 
@@ -167,7 +169,7 @@ class Account:
         failures: rows written to `failures`.
         chunks: chunks merged.
         taken_over: images in chunks that an earlier run computed.
-        timings: seconds that this run spent, by step, summed over threads.
+        effort: what this run spent.
         errors: failures by (stage, error type).
         load_ids: the loads of the model that served the chunks.
         input_digest: sum of the refs' digests modulo 2**256, the same in any order.
@@ -179,7 +181,7 @@ class Account:
     failures: int = 0
     chunks: int = 0
     taken_over: int = 0
-    timings: Timings = Timings()
+    effort: Effort = Effort()
     errors: dict[tuple[str, str], ErrorCount] = field(default_factory=dict)
     load_ids: frozenset[str] = frozenset()
     input_digest: int = 0
@@ -193,7 +195,7 @@ class Account:
             failures=self.failures + other.failures,
             chunks=self.chunks + other.chunks,
             taken_over=self.taken_over + other.taken_over,
-            timings=self.timings + other.timings,
+            effort=self.effort + other.effort,
             errors=_add_errors(self.errors, other.errors),
             load_ids=self.load_ids | other.load_ids,
             input_digest=(self.input_digest + other.input_digest) % 2**256,

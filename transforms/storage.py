@@ -7,10 +7,11 @@ import functools
 import importlib.util
 import os
 import stat
+import time
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
@@ -88,16 +89,43 @@ def _is_transient(error: BaseException) -> bool:
     return getattr(error, "errno", None) not in _LASTING_ERRNOS
 
 
-@retry.with_exponential_backoff(
-    num_retries=_READ_RETRIES, initial_delay_secs=_FIRST_DELAY_S, retry_filter=_is_transient
-)
+class ReadResult(NamedTuple):
+    """What came of reading a file: its content or the error, and how often it was tried again."""
+
+    data: bytes
+    error: Exception | None
+    retries: int
+
+
+def try_read(uri: str) -> ReadResult:
+    """Read a whole file, with up to three retries of transient errors, and never raise one."""
+    delays_s = iter(retry.FuzzedExponentialIntervals(_FIRST_DELAY_S, _READ_RETRIES))
+    retries = 0
+    while True:
+        try:
+            return ReadResult(_read_once(uri), None, retries)
+        except READ_ERRORS as error:
+            delay_s = next(delays_s, None)
+            if delay_s is None or not _is_transient(error):
+                return ReadResult(b"", error, retries)
+        time.sleep(delay_s)
+        retries += 1
+
+
 def read_bytes(uri: str) -> bytes:
-    """Read a whole file, with three retries of transient errors.
+    """Read a whole file, with up to three retries of transient errors.
 
     Raises:
         OSError: if the file cannot be read, or is no regular file (opening a pipe would hang).
         ValueError: if there is no filesystem for the URI's scheme.
     """
+    result = try_read(uri)
+    if result.error:
+        raise result.error
+    return result.data
+
+
+def _read_once(uri: str) -> bytes:
     check_filesystem(uri)
     if is_local(uri):
         _require_regular_file(uri)

@@ -17,7 +17,7 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 from embeddings import schema
 from transforms import manifest, storage
 from transforms.manifest import NO_COLUMNS
-from transforms.records import Chunk, ChunkResult, EmbeddedChunk, ImageRef, Timings
+from transforms.records import Chunk, ChunkResult, Effort, EmbeddedChunk, ImageRef
 
 FINISHED = "finished"
 """Tag of the output of `SkipFinished` that holds the chunks of an earlier run."""
@@ -111,18 +111,18 @@ def write_chunk(embedded: EmbeddedChunk, output: OutputOptions) -> ChunkResult:
         pq.write_table(table, file, **schema.parquet_options(table.schema))
 
     storage.write_atomically(output.chunk_file(embedded.chunk.digest), write)
-    timings = embedded.timings + Timings(write_s=time.perf_counter() - start)
-    return _result(embedded.chunk, timings, embedded.load_id)
+    effort = embedded.effort + Effort(write_s=time.perf_counter() - start)
+    return _result(embedded.chunk, effort, embedded.load_id)
 
 
-def _result(chunk: Chunk, timings: Timings, load_id: str | None) -> ChunkResult:
+def _result(chunk: Chunk, effort: Effort, load_id: str | None) -> ChunkResult:
     return ChunkResult(
         shard=chunk.shard,
         position=chunk.position,
         digest=chunk.digest,
         images=len(chunk.refs),
         taken_over=load_id is None,
-        timings=timings,
+        effort=effort,
         load_id=load_id,
     )
 
@@ -144,7 +144,7 @@ class SkipFinished(beam.PTransform[Any, Any]):
 def _skip_finished(chunk: Chunk, output: OutputOptions) -> Iterator[Chunk | TaggedOutput[str, Any]]:
     if storage.exists(output.chunk_file(chunk.digest)):
         Metrics.counter("beamvec", "images_taken_over").inc(len(chunk.refs))
-        yield TaggedOutput(FINISHED, _result(chunk, Timings(), load_id=None))
+        yield TaggedOutput(FINISHED, _result(chunk, Effort(), load_id=None))
     else:
         yield chunk
 
