@@ -4,6 +4,7 @@ A dataset is a folder::
 
     embeddings/part-00000-of-00012.parquet   one row an embedded image
     failures/part-00000-of-00012.parquet     one row an image that could not be embedded
+    _inputs/part-00000-of-00012.parquet      size and time of each embedded image, for --append
     run.json                                 settings, model, versions, counts, timings
     _SUCCESS                                 written last
 """
@@ -23,12 +24,14 @@ WIDTH = "width"
 HEIGHT = "height"
 FORMAT = "format"
 SIZE_BYTES = "size_bytes"
+MODIFIED_S = "modified_s"
 STAGE = "stage"
 ERROR_TYPE = "error_type"
 MESSAGE = "message"
 
 EMBEDDINGS_DIR = "embeddings"
 FAILURES_DIR = "failures"
+INPUTS_DIR = "_inputs"
 RUN_FILE = "run.json"
 SUCCESS_FILE = "_SUCCESS"
 
@@ -56,7 +59,11 @@ _ERROR_FIELDS = (
     pa.field(MESSAGE, pa.string()),
 )
 
-RESERVED_NAMES = frozenset(field.name for field in _IMAGE_FIELDS + _ERROR_FIELDS)
+_MODIFIED_FIELD = pa.field(MODIFIED_S, pa.float64())
+
+RESERVED_NAMES = frozenset(
+    field.name for field in (*_IMAGE_FIELDS, *_ERROR_FIELDS, _MODIFIED_FIELD)
+)
 """Column names that a manifest cannot use for columns of its own."""
 
 
@@ -84,16 +91,23 @@ def failures_schema(extra: Iterable[pa.Field] = ()) -> pa.Schema:
 
 def chunk_schema(extra: Iterable[pa.Field] = ()) -> pa.Schema:
     """Return the schema of a chunk file: a row an image, a failure where `stage` is not null."""
-    return pa.schema([*_IMAGE_FIELDS, *_ERROR_FIELDS, *extra])
+    return pa.schema([*_IMAGE_FIELDS, *_ERROR_FIELDS, _MODIFIED_FIELD, *extra])
 
 
-def part_name(index: int, count: int) -> str:
-    """Name part `index` of `count`.
+def inputs_schema() -> pa.Schema:
+    """Return the schema of the `_inputs` files: what listing told of each embedded image."""
+    by_name = {field.name: field for field in _IMAGE_FIELDS}
+    return pa.schema([by_name[URI], by_name[SIZE_BYTES], _MODIFIED_FIELD])
 
-    >>> part_name(3, 12)
-    'part-00003-of-00012.parquet'
+
+def part_name(index: int, count: int, generation: int = 0) -> str:
+    """Name part `index` of `count`; parts of the n-th append have generation n.
+
+    >>> part_name(3, 12), part_name(0, 1, 2)
+    ('part-00003-of-00012.parquet', 'part-a0002-00000-of-00001.parquet')
     """
-    return f"part-{index:05d}-of-{count:05d}.parquet"
+    appended = f"a{generation:04d}-" if generation else ""
+    return f"part-{appended}{index:05d}-of-{count:05d}.parquet"
 
 
 def with_metadata(schema: pa.Schema, metadata: Mapping[str, Any]) -> pa.Schema:

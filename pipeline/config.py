@@ -37,6 +37,7 @@ class ExtractConfig:
     chunk_size: int
     rows_per_shard: int
     max_failure_ratio: float
+    append: bool
     overwrite: bool
 
 
@@ -61,6 +62,7 @@ def build_config(args: argparse.Namespace) -> ExtractConfig:
         chunk_size=args.chunk_size,
         rows_per_shard=args.rows_per_shard,
         max_failure_ratio=args.max_failure_ratio,
+        append=args.append,
         overwrite=args.overwrite,
     )
 

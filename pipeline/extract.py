@@ -25,9 +25,15 @@ from pipeline.config import ExtractConfig, build_beam_options, build_config
 from pipeline.graph import build_pipeline
 from pipeline.lock import hold_output
 from pipeline.options import UsageError
-from pipeline.output import OutputState, inspect_output, prepare_output, read_json
+from pipeline.output import (
+    FoundOutput,
+    OutputState,
+    inspect_output,
+    prepare_output,
+    read_json,
+)
 from pipeline.progress import LOCAL_POLL_S, REMOTE_POLL_S, ChunkWatcher, show_progress
-from pipeline.report import RunInfo
+from pipeline.report import PUBLICATION_FILE, RunInfo, publish
 from pipeline.summary import describe_errors, failure_ratio, failures_folder, summarize
 from transforms import storage
 from transforms.match import list_images
@@ -51,38 +57,46 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
         fingerprint = fingerprint_model(fetch_model(config.model))
         settings = describe_settings(config, fingerprint)
         output = OutputOptions(config.output, config.input.columns)
-        if is_finished(inspect_output(output, settings, config.overwrite), config):
-            return _finish_again(config, output)
+        found = inspect_output(output, settings, config.overwrite)
+        if nothing_to_do(found, config):
+            return _finish_again(config, output, found)
         if sys.stderr.isatty():
             print("loading the model", end="\r", file=sys.stderr)
         model = load_model(config.model, config.batch_size)
     except ModelError as error:
         raise UsageError(str(error)) from error
-    output = replace(output, metadata=describe_dataset(config, model))
-    run = RunInfo(
-        output=config.output,
-        chunks_path=output.chunks_path,
-        launched_s=launched_s,
-        started_s=time.time(),
-        description=describe_launch(config, model, settings, options),
-    )
-    pipeline = beam.Pipeline(runner=runner, options=options)
-    build_pipeline(pipeline, config, model, output, digest_settings(settings), run)
     try:
         with hold_output(config.output):
             # Another run may have been at it until the lock was ours.
-            state = inspect_output(output, settings, config.overwrite)
-            if is_finished(state, config):
-                return _finish_again(config, output)
-            prepare_output(output, settings, keep_chunks=state is OutputState.UNFINISHED)
+            found = inspect_output(output, settings, config.overwrite)
+            if storage.exists(storage.join(output.chunks_path, PUBLICATION_FILE)):
+                publish(config.output, output.chunks_path)
+                return _report(config)
+            if nothing_to_do(found, config):
+                return _finish_again(config, output, found)
+            generation = found.next_generation if config.append else 0
+            output = replace(
+                output, metadata=describe_dataset(config, model), generation=generation
+            )
+            run = RunInfo(
+                output=config.output,
+                chunks_path=output.chunks_path,
+                launched_s=launched_s,
+                started_s=time.time(),
+                description=describe_launch(config, model, settings, options),
+                before=found.run if generation else None,
+            )
+            prepare_output(output, settings, found)
+            pipeline = beam.Pipeline(runner=runner, options=options)
+            build_pipeline(pipeline, config, model, output, digest_settings(settings), run)
             return _watch(pipeline, config, output, is_local_runner(options), args.verbose)
     except KeyboardInterrupt:
         _leave_at_once(is_local_runner(options))
 
 
-def is_finished(state: OutputState, config: ExtractConfig) -> bool:
-    """Tell whether there is nothing to do, if the input is still the same."""
-    return state is OutputState.FINISHED and not config.overwrite
+def nothing_to_do(found: FoundOutput, config: ExtractConfig) -> bool:
+    """Tell whether the dataset is finished, if the input is still the same."""
+    return found.state is OutputState.FINISHED and not (config.overwrite or config.append)
 
 
 def describe_settings(config: ExtractConfig, fingerprint: str) -> dict[str, Any]:
@@ -162,17 +176,19 @@ def choose_runner(options: PipelineOptions) -> PipelineRunner:
         raise UsageError(f"--runner {name}: {error}") from error
 
 
-def _finish_again(config: ExtractConfig, output: OutputOptions) -> int:
+def _finish_again(config: ExtractConfig, output: OutputOptions, found: FoundOutput) -> int:
     """End at once on a finished dataset, if the input is still the same."""
-    run = read_json(storage.join(config.output, schema.RUN_FILE))
-    assert run is not None
-    storage.delete(output.chunks_path)
+    assert found.run is not None
+    run = found.run
+    if found.begun and not found.begun["generation"]:
+        storage.delete(output.chunks_path)  # Left by a run that was killed at its very end.
     now = account_inputs(list_images(config.input))
     if f"{now.input_digest:064x}" != run["input"]["digest"]:
         raise UsageError(
             f"{config.output} holds a finished dataset of another input: "
             f"{run['counts']['inputs']:,} images then, {now.inputs:,} now, or files that have "
-            "changed; choose another --output, or replace it with --overwrite"
+            "changed; add what is new with --append, replace the dataset with --overwrite, or "
+            "choose another --output"
         )
     print(f"{config.output} is finished already: same input, same settings; nothing to do")
     print(summarize(run, config.output))
@@ -197,6 +213,11 @@ def _watch(
             traceback.print_exception(errors[0])
         print(_explain_failure(errors[0]), file=sys.stderr)
         return 3
+    return _report(config)
+
+
+def _report(config: ExtractConfig) -> int:
+    """Print the summary of the run that has just ended, and return its exit code."""
     run = read_json(storage.join(config.output, schema.RUN_FILE))
     if run is None:
         print("beamvec: the pipeline ended, but wrote no run.json", file=sys.stderr)

@@ -7,6 +7,7 @@ import apache_beam as beam
 from pipeline.config import ExtractConfig
 from pipeline.report import CloseAccounts, RunInfo
 from transforms import storage
+from transforms.append import SelectMissing
 from transforms.decode import DecodeImages
 from transforms.extract import ExtractFeatures, FeatureModelHandler
 from transforms.match import MatchImages
@@ -35,9 +36,13 @@ def build_pipeline(
         total_path=storage.join(output.chunks_path, TOTAL_FILE),
     )
     handler = FeatureModelHandler(model.handle, model.batch_size, model.fingerprint)
-    planned = (
-        pipeline | "MatchImages" >> MatchImages(config.input) | "PlanChunks" >> PlanChunks(plan)
-    )
+    refs = pipeline | "MatchImages" >> MatchImages(config.input)
+    accounts = []
+    if output.generation:
+        selected = refs | "SelectMissing" >> SelectMissing(output.path, output.columns)
+        refs = selected["missing"]
+        accounts = [selected[ACCOUNTS]]
+    planned = refs | "PlanChunks" >> PlanChunks(plan)
     to_do = planned["chunks"] | "SkipFinished" >> SkipFinished(output)
     computed = (
         to_do["chunks"]
@@ -50,4 +55,5 @@ def build_pipeline(
         | "AllChunks" >> beam.Flatten()
         | "MergeShards" >> MergeShards(planned["shards"], output)
     )
-    ((planned[ACCOUNTS], merged) | "AllAccounts" >> beam.Flatten() | "Report" >> CloseAccounts(run))
+    accounts += [planned[ACCOUNTS], merged]
+    accounts | "AllAccounts" >> beam.Flatten() | "Report" >> CloseAccounts(run)

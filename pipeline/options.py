@@ -102,7 +102,15 @@ def _add_extract(commands: _Commands) -> None:
         metavar="R",
         help="end with exit code 1 if a larger part of the images fails (%(default)s)",
     )
-    add("--overwrite", action="store_true", help="replace a dataset that is there")
+    existing = extract.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--append",
+        action="store_true",
+        help="embed only what the dataset lacks, and try earlier failures again",
+    )
+    existing.add_argument(
+        "--overwrite", action="store_true", help="replace a dataset that is there"
+    )
     add("--verbose", action="store_true", help="show the logs of Beam and TensorFlow")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -16,12 +17,43 @@ SETTINGS_FILE = "settings.json"
 """In the folder of chunk files: the settings of the run that they belong to."""
 
 
+_TABLES_AND_MARKS = (
+    schema.SUCCESS_FILE,
+    schema.RUN_FILE,
+    schema.EMBEDDINGS_DIR,
+    schema.FAILURES_DIR,
+    schema.INPUTS_DIR,
+)
+
+
 class OutputState(Enum):
     """What an output folder holds for the settings at hand."""
 
     EMPTY = "empty"
     UNFINISHED = "unfinished"
     FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class FoundOutput:
+    """What an output folder holds.
+
+    Attributes:
+        state: what it is for the settings at hand.
+        run: the content of `run.json`, None if there is none.
+        begun: the settings and the generation that its chunk files belong to, None likewise.
+    """
+
+    state: OutputState
+    run: dict[str, Any] | None = None
+    begun: dict[str, Any] | None = None
+
+    @property
+    def next_generation(self) -> int:
+        """The generation of a run that appends to it, 0 if there is nothing to append to."""
+        if self.state is not OutputState.FINISHED or self.run is None:
+            return 0
+        return len(self.run.get("appended", [])) + 1
 
 
 def read_json(path: str) -> dict[str, Any] | None:
@@ -43,7 +75,7 @@ def read_json(path: str) -> dict[str, Any] | None:
 
 def inspect_output(
     output: OutputOptions, settings: Mapping[str, Any], overwrite: bool
-) -> OutputState:
+) -> FoundOutput:
     """Tell what the output folder holds, for a run with these settings.
 
     Raises:
@@ -54,20 +86,22 @@ def inspect_output(
     finished = storage.exists(storage.join(output.path, schema.SUCCESS_FILE))
     begun = read_json(storage.join(output.chunks_path, SETTINGS_FILE))
     if run is not None and finished:
-        state, found = OutputState.FINISHED, run.get("settings", {})
+        found = FoundOutput(OutputState.FINISHED, run, begun)
+        made_with = run.get("settings", {})
     elif begun is not None:
-        state, found = OutputState.UNFINISHED, begun
+        found = FoundOutput(OutputState.UNFINISHED, run, begun)
+        made_with = begun.get("settings", {})
     else:
         _refuse_foreign(output)
-        return OutputState.EMPTY
-    differences = _differences(found, settings)
+        return FoundOutput(OutputState.EMPTY)
+    differences = _differences(made_with, settings)
     if differences and not overwrite:
-        what = "dataset" if state is OutputState.FINISHED else "unfinished run"
+        what = "dataset" if found.state is OutputState.FINISHED else "unfinished run"
         raise UsageError(
             f"{output.path} holds a {what} made with other settings: {differences}; choose "
             "another --output, or replace it with --overwrite"
         )
-    return OutputState.EMPTY if differences else state
+    return FoundOutput(OutputState.EMPTY) if differences else found
 
 
 def _refuse_foreign(output: OutputOptions) -> None:
@@ -85,20 +119,23 @@ def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} is {found.get(name)}, not {wanted.get(name)}" for name in names)
 
 
-def prepare_output(output: OutputOptions, settings: Mapping[str, Any], keep_chunks: bool) -> None:
+def prepare_output(output: OutputOptions, settings: Mapping[str, Any], found: FoundOutput) -> None:
     """Clear the output folder for a run: all but the chunk files that it can go on from.
+
+    An append leaves the dataset as it is until the end.
 
     Raises:
         UsageError: if the folder cannot be written.
     """
-    stale = [schema.SUCCESS_FILE, schema.RUN_FILE, schema.EMBEDDINGS_DIR, schema.FAILURES_DIR]
-    content = json.dumps(settings, indent=2).encode()
+    begun = {"settings": settings, "generation": output.generation}
+    append = output.generation > 0
     try:
-        if not keep_chunks:
+        if found.begun != begun or (found.state is OutputState.FINISHED and not append):
             storage.delete(output.chunks_path)
         # Before anything is cleared: killed in between, the folder still tells whose it is.
+        content = json.dumps(begun, indent=2).encode()
         storage.write_file(storage.join(output.chunks_path, SETTINGS_FILE), content)
-        for name in stale:
+        for name in () if append else _TABLES_AND_MARKS:
             storage.delete(storage.join(output.path, name))
     except storage.READ_ERRORS as error:
         raise UsageError(f"cannot write to --output {output.path}: {error}") from error

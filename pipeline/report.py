@@ -16,6 +16,9 @@ from embeddings import schema
 from transforms import storage
 from transforms.records import Account
 
+PUBLICATION_FILE = "publish.json"
+"""In the folder of chunk files: what is left to do once an append's parts are whole."""
+
 
 class AccountingError(RuntimeError):
     """Images were lost or doubled: the dataset must not be used."""
@@ -31,6 +34,7 @@ class RunInfo:
         launched_s: when the command started, in seconds since 1970.
         started_s: when the pipeline started, after the model was loaded.
         description: settings, model, input, runner and versions.
+        before: the content of `run.json` of the dataset that is appended to, None for a new one.
     """
 
     output: str
@@ -38,28 +42,48 @@ class RunInfo:
     launched_s: float
     started_s: float
     description: dict[str, Any]
+    before: dict[str, Any] | None = None
 
 
 def describe_run(account: Account, run: RunInfo, finished_s: float) -> dict[str, Any]:
-    """Return the content of `run.json`.
+    """Return the content of `run.json`; after an append, `counts` and `failures` are of all runs.
 
     Raises:
         AccountingError: if inputs are not embeddings + failures + duplicates.
     """
-    counts = {
-        name: getattr(account, name)
-        for name in ("inputs", "embeddings", "failures", "duplicates", "taken_over", "chunks")
-    }
-    effort = asdict(account.effort)
-    counts["read_retries"] = effort.pop("read_retries")
-    if not account.closes:
+    this_run = _describe_this_run(account, run, finished_s)
+    if run.before is None:
+        content = this_run
+    else:
+        appended = [*run.before.get("appended", []), this_run]
+        counts = _add_counts(run.before["counts"], this_run["counts"])
+        failures = this_run["failures"]
+        content = {**run.before, "counts": counts, "failures": failures, "appended": appended}
+    counts = content["counts"]
+    if counts["inputs"] != counts["embeddings"] + counts["failures"] + counts["duplicates"]:
         raise AccountingError(
-            f"the accounts do not close: {account.inputs} inputs, but {account.embeddings} "
-            f"embeddings + {account.failures} failures + {account.duplicates} duplicates; the "
+            f"the accounts do not close: {counts['inputs']} inputs, but {counts['embeddings']} "
+            f"embeddings + {counts['failures']} failures + {counts['duplicates']} duplicates; the "
             "dataset must not be used; start again with --overwrite, and report this as a bug"
         )
-    computed = account.embeddings + account.failures - account.taken_over
+    return content
+
+
+def _add_counts(before: dict[str, int], now: dict[str, int]) -> dict[str, int]:
+    """Add counts, but for failures: an append has tried the earlier ones again."""
+    total = {name: count + now.get(name, 0) for name, count in before.items()}
+    return {**total, "failures": now["failures"]}
+
+
+def _describe_this_run(account: Account, run: RunInfo, finished_s: float) -> dict[str, Any]:
+    names = ["inputs", "embeddings", "failures", "duplicates", "taken_over", "chunks"]
+    if run.before is not None:
+        names += ["known", "changed"]
+    effort = asdict(account.effort)
+    counts = {name: getattr(account, name) for name in names}
+    counts["read_retries"] = effort.pop("read_retries")
     run_s = finished_s - run.started_s
+    computed = account.embeddings + account.failures - account.taken_over
     return {
         **run.description,
         "input": {**run.description["input"], "digest": f"{account.input_digest:064x}"},
@@ -68,6 +92,7 @@ def describe_run(account: Account, run: RunInfo, finished_s: float) -> dict[str,
             {"stage": stage, "error_type": error_type, **asdict(error)}
             for (stage, error_type), error in sorted(account.errors.items())
         ],
+        "changed": list(account.changed_uris),
         "model_loads": len(account.load_ids),
         "timings": {
             "launched": _iso(run.launched_s),
@@ -86,10 +111,40 @@ def _iso(time_s: float) -> str:
 
 def close_accounts(account: Account, run: RunInfo) -> None:
     """Write `run.json`, then `_SUCCESS`, then remove the chunk files."""
-    text = json.dumps(describe_run(account, run, time.time()), indent=2).encode()
-    for name, content in ((schema.RUN_FILE, text), (schema.SUCCESS_FILE, b"")):
-        storage.write_file(storage.join(run.output, name), content)
-    storage.delete(run.chunks_path)
+    content = describe_run(account, run, time.time())
+    if run.before is None:
+        _finish(run.output, run.chunks_path, content)
+        return
+    tables = [schema.EMBEDDINGS_DIR, schema.INPUTS_DIR] if account.embeddings else []
+    failures = storage.list_files(storage.join(run.output, schema.FAILURES_DIR))
+    publication = {
+        "run": content,
+        "tables": [*tables, schema.FAILURES_DIR],
+        "replaced": [metadata.path for metadata in failures],
+    }
+    path = storage.join(run.chunks_path, PUBLICATION_FILE)
+    storage.write_file(path, json.dumps(publication).encode())
+    publish(run.output, run.chunks_path)
+
+
+def publish(output: str, chunks_path: str) -> None:
+    """Move the parts of an append into the dataset; killed at any moment, it can be done again."""
+    publication = json.loads(storage.read_bytes(storage.join(chunks_path, PUBLICATION_FILE)))
+    storage.delete(storage.join(output, schema.SUCCESS_FILE))
+    for table in publication["tables"]:
+        for file in storage.list_files(storage.join(chunks_path, "parts", table)):
+            name = file.path.rpartition("/")[2]
+            storage.rename(file.path, storage.join(output, table, name))
+    for path in publication["replaced"]:
+        storage.delete(path)
+    _finish(output, chunks_path, publication["run"])
+
+
+def _finish(output: str, chunks_path: str, content: dict[str, Any]) -> None:
+    text = json.dumps(content, indent=2).encode()
+    storage.write_file(storage.join(output, schema.RUN_FILE), text)
+    storage.write_file(storage.join(output, schema.SUCCESS_FILE), b"")
+    storage.delete(chunks_path)
 
 
 def _sum_accounts(accounts: Iterable[Account]) -> Account:

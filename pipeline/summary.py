@@ -10,6 +10,7 @@ from pipeline.units import format_duration
 
 _TOP_ERRORS = 5
 _EXAMPLE = 90
+NAMED = 5
 _STEPS = ("read", "decode", "infer", "write")
 RANDOM_WEIGHTS = (
     "WARNING: this model has RANDOM WEIGHTS. Its embeddings show that the pipeline works; they do "
@@ -30,16 +31,19 @@ def failure_ratio(run: Mapping[str, Any]) -> float:
 
 def summarize(run: Mapping[str, Any], output: str) -> str:
     """Describe a finished run in some lines: counts, speed, time, errors, files, what next."""
-    counts, timings, model = run["counts"], run["timings"], run["model"]
+    latest = run["appended"][-1] if run.get("appended") else run
+    counts, timings, model = latest["counts"], latest["timings"], run["model"]
     lines = [
-        _headline(run),
+        _headline(latest),
         _line("embedded", f"{counts['embeddings']:,}  ({model['dimension']} numbers each)"),
-        _line("failed", f"{counts['failures']:,}" + _ratio(run)),
+        _line("failed", f"{counts['failures']:,}" + _ratio(latest)),
     ]
     if counts["duplicates"]:
         lines.append(_line("duplicates", f"{counts['duplicates']:,}  (same uri, embedded once)"))
     if counts["taken_over"]:
         lines.append(_line("taken over", f"{counts['taken_over']:,}  (from a run before)"))
+    if latest is not run:
+        lines += _append_lines(run, latest)
     if counts["read_retries"]:
         lines.append(_line("retried", f"{counts['read_retries']:,} reads that failed at first"))
     lines += [_line("time went to", _shares(timings))] if _shares(timings) else []
@@ -53,11 +57,23 @@ def summarize(run: Mapping[str, Any], output: str) -> str:
     return "\n".join(lines)
 
 
+def _append_lines(run: Mapping[str, Any], latest: Mapping[str, Any]) -> list[str]:
+    counts, total = latest["counts"], run["counts"]
+    lines = [_line("had already", f"{counts['known']:,}")]
+    if counts["changed"]:
+        names = ", ".join(latest["changed"]) + (", ..." if counts["changed"] > NAMED else "")
+        text = f"{counts['changed']:,} of them, embedded anew only with --overwrite: {names}"
+        lines.append(_line("changed", text))
+    lines.append(_line("in all", f"{total['embeddings']:,} embedded, {total['failures']:,} failed"))
+    return lines
+
+
 def _headline(run: Mapping[str, Any]) -> str:
     counts, timings = run["counts"], run["timings"]
+    images = counts["embeddings"] + counts["failures"] + counts["duplicates"]
     took = format_duration(timings["startup_s"] + timings["run_s"])
     return (
-        f"{counts['inputs']:,} images in {took}, {timings['images_per_s']:.1f} images/s "
+        f"{images:,} images in {took}, {timings['images_per_s']:.1f} images/s "
         f"after {format_duration(timings['startup_s'])} of start-up"
     )
 

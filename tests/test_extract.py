@@ -58,12 +58,8 @@ def test_every_image_is_a_row_or_a_failure(extract, dataset, photos, tmp_path, c
     }
     counts = read_run(tmp_path / "out")["counts"]
     assert counts["inputs"] == counts["embeddings"] + counts["failures"] + counts["duplicates"]
-    assert sorted(os.listdir(tmp_path / "out")) == [
-        "_SUCCESS",
-        "embeddings",
-        "failures",
-        "run.json",
-    ]
+    made = sorted(os.listdir(tmp_path / "out"))
+    assert made == ["_SUCCESS", "_inputs", "embeddings", "failures", "run.json"]
 
 
 def test_embeddings_equal_a_direct_call_of_the_saved_model(extract, dataset, photos, model_path):

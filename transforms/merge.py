@@ -37,19 +37,27 @@ def merge_shard(
     """
     chunks = sorted(results, key=lambda result: result.position)
     files = [output.chunk_file(chunk.digest) for chunk in chunks]
-    name = schema.part_name(shard, shards)
+    name = schema.part_name(shard, shards, output.generation)
     failures_schema = schema.failures_schema(output.columns)
+    embeddings_schema = schema.embeddings_schema(output.columns)
+    inputs_schema = schema.inputs_schema()
     failed = _write_part(
-        storage.join(output.path, schema.FAILURES_DIR, name),
+        storage.join(output.parts_path, schema.FAILURES_DIR, name),
         schema.with_metadata(failures_schema, output.metadata),
         (_failed(_read_chunk(file, failures_schema.names)) for file in files),
         count_failures,
     )
     embedded = _write_part(
-        storage.join(output.path, schema.EMBEDDINGS_DIR, name),
-        schema.with_metadata(schema.embeddings_schema(output.columns), output.metadata),
+        storage.join(output.parts_path, schema.EMBEDDINGS_DIR, name),
+        schema.with_metadata(embeddings_schema, output.metadata),
         (_embedded(_read_chunk(file)) for file in files),
         lambda table: Account(embeddings=table.num_rows),
+    )
+    _write_part(
+        storage.join(output.parts_path, schema.INPUTS_DIR, name),
+        inputs_schema,
+        (_embedded(_read_chunk(file, [*inputs_schema.names, schema.STAGE])) for file in files),
+        lambda _: Account(),
     )
     return (
         failed

@@ -158,6 +158,10 @@ class ChunkResult(NamedTuple):
     load_id: str | None
 
 
+NAMED = 5
+"""How many changed images an account names."""
+
+
 @dataclass(frozen=True)
 class Account:
     """Sums over a part of a run; accounts of disjoint parts add up.
@@ -172,6 +176,9 @@ class Account:
         effort: what this run spent.
         errors: failures by (stage, error type).
         load_ids: the loads of the model that served the chunks.
+        known: inputs of an append that the dataset holds already; not among `inputs`.
+        changed: how many of them have another size or time than when they were embedded.
+        changed_uris: the first of those in alphabetical order.
         input_digest: sum of the refs' digests modulo 2**256, the same in any order.
     """
 
@@ -184,6 +191,9 @@ class Account:
     effort: Effort = Effort()
     errors: dict[tuple[str, str], ErrorCount] = field(default_factory=dict)
     load_ids: frozenset[str] = frozenset()
+    known: int = 0
+    changed: int = 0
+    changed_uris: tuple[str, ...] = ()
     input_digest: int = 0
 
     def __add__(self, other: Account) -> Account:
@@ -198,6 +208,9 @@ class Account:
             effort=self.effort + other.effort,
             errors=_add_errors(self.errors, other.errors),
             load_ids=self.load_ids | other.load_ids,
+            known=self.known + other.known,
+            changed=self.changed + other.changed,
+            changed_uris=tuple(sorted(self.changed_uris + other.changed_uris)[:NAMED]),
             input_digest=(self.input_digest + other.input_digest) % 2**256,
         )
 

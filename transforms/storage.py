@@ -195,6 +195,13 @@ def delete(path: str) -> None:
         FileSystems.delete(files)
 
 
+def rename(source: str, target: str) -> None:
+    """Move a file, over one that is there."""
+    if is_local(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+    FileSystems.rename([source], [target])
+
+
 def list_files(folder: str) -> list[FileMetadata]:
     """List the files right below a folder; a folder that does not exist is empty."""
     try:

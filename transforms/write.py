@@ -31,16 +31,23 @@ class OutputOptions:
         path: the dataset's folder.
         columns: the manifest's own columns.
         metadata: what is written into each file: model, settings, version.
+        generation: 0 for the run that makes the dataset, n for the n-th that appends to it.
     """
 
     path: str
     columns: pa.Schema = NO_COLUMNS
     metadata: dict[str, Any] = field(default_factory=dict)
+    generation: int = 0
 
     @property
     def chunks_path(self) -> str:
         """The folder of chunk files, which is removed at the end."""
         return storage.join(self.path, "chunks")
+
+    @property
+    def parts_path(self) -> str:
+        """Where parts are written: aside, until they are whole, if the dataset is there already."""
+        return storage.join(self.chunks_path, "parts") if self.generation else self.path
 
     def chunk_file(self, digest: str) -> str:
         """The file of a chunk."""
@@ -55,7 +62,10 @@ def chunk_table(embedded: EmbeddedChunk, columns: pa.Schema) -> pa.Table:
         promote_options="default",
     )
     order = sorted(range(rows.num_rows), key=rows[schema.URI].to_pylist().__getitem__)
-    return rows.select(target.names).take(order).cast(target)
+    # One row a ref, sorted by uri as the refs are.
+    times = pa.array([ref.modified_s for ref in embedded.chunk.refs], pa.float64())
+    rows = rows.take(order).append_column(schema.MODIFIED_S, times)
+    return rows.select(target.names).cast(target)
 
 
 def _image_table(embedded: EmbeddedChunk, columns: pa.Schema) -> pa.Table:

@@ -1,0 +1,239 @@
+"""`beamvec extract --append`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import disk_filesystem
+import pyarrow.parquet as pq
+import pytest
+from conftest import hash_files
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+import samples
+from embeddings import open_dataset
+from pipeline.main import main
+from transforms import storage
+
+
+@pytest.fixture
+def folder(tmp_path, photos) -> Path:
+    """A folder of 11 good images and a broken one."""
+    copy = tmp_path / "in"
+    shutil.copytree(photos / "group0", copy)
+    shutil.copy(photos / "broken.jpg", copy / "broken.jpg")
+    return copy
+
+
+@pytest.fixture
+def append(extract, folder):
+    def run(*flags: str | Path, **kwargs) -> int:
+        return extract("--input", folder, "--append", "--max-failure-ratio", "1", *flags, **kwargs)
+
+    return run
+
+
+def read_run(output: Path) -> dict:
+    return json.loads((output / "run.json").read_text())
+
+
+def read_rows(output: Path) -> dict[str, dict]:
+    """Return all rows of both tables by uri, and fail if one comes twice."""
+    dataset = open_dataset(str(output))
+    rows = dataset.read_embeddings().to_pylist() + dataset.read_failures().to_pylist()
+    by_uri = {row["uri"]: row for row in rows}
+    assert len(by_uri) == len(rows)
+    counts = dataset.run["counts"]
+    assert counts["embeddings"] == len(dataset.read_embeddings())
+    assert counts["failures"] == len(dataset.read_failures())
+    assert counts["inputs"] == len(rows) + counts["duplicates"]
+    return by_uri
+
+
+def test_only_what_is_missing_is_embedded(append, folder, tmp_path, capsys):
+    assert append() == 0
+    parts = hash_files(tmp_path / "out")
+    shutil.copy(folder / "00.jpg", folder / "new.jpg")
+    assert append() == 0
+    after = hash_files(tmp_path / "out")
+    first = "embeddings/part-00000-of-00001.parquet"
+    assert after[first] == parts[first]
+    assert sorted(after) == [
+        first,
+        "embeddings/part-a0001-00000-of-00001.parquet",
+        "failures/part-a0001-00000-of-00001.parquet",
+    ]
+    rows = read_rows(tmp_path / "out")
+    assert len(rows) == 13
+    new, old = str(folder / "new.jpg"), str(folder / "00.jpg")
+    assert rows[new]["embedding"] == rows[old]["embedding"]
+    out = capsys.readouterr().out
+    assert "had already  11" in out
+    assert "in all       12 embedded, 1 failed" in out
+    latest = read_run(tmp_path / "out")["appended"][0]["counts"]
+    assert (latest["embeddings"], latest["known"], latest["inputs"]) == (1, 11, 1)
+
+
+def test_earlier_failures_are_tried_again_even_if_the_input_does_not_name_them(
+    extract, append, folder, tmp_path
+):
+    append()
+    (folder / "broken.jpg").write_bytes((folder / "00.jpg").read_bytes())
+    assert extract("--input", folder / "00.jpg", "--append") == 0
+    rows = read_rows(tmp_path / "out")
+    assert rows[str(folder / "broken.jpg")]["width"] == 60
+    counts = read_run(tmp_path / "out")["counts"]
+    assert (counts["inputs"], counts["embeddings"], counts["failures"]) == (12, 12, 0)
+
+
+def test_changed_images_are_named_and_not_embedded_anew(append, folder, tmp_path, capsys):
+    append()
+    before = read_rows(tmp_path / "out")
+    (folder / "00.jpg").write_bytes(samples.encode(samples.make_image(77), "JPEG"))
+    os.utime(folder / "06.jpg", (1, 1))
+    capsys.readouterr()
+    assert append() == 0
+    out = capsys.readouterr().out
+    assert (
+        f"2 of them, embedded anew only with --overwrite: {folder}/00.jpg, {folder}/06.jpg" in out
+    )
+    assert read_rows(tmp_path / "out") == before
+    assert read_run(tmp_path / "out")["appended"][0]["counts"]["changed"] == 2
+
+
+def test_nothing_new_changes_no_embedding(append, tmp_path):
+    append()
+    before = hash_files(tmp_path / "out")
+    for _ in range(2):
+        assert append() == 0
+    after = hash_files(tmp_path / "out")
+    assert list(after.values()) == list(before.values())
+    assert len(read_run(tmp_path / "out")["appended"]) == 2
+
+
+def test_appending_with_other_settings_is_refused(append, tmp_path, capsys):
+    append()
+    samples.save_tiny_model(str(tmp_path / "other"), seed=1)
+    before = hash_files(tmp_path / "out")
+    assert append("--resize", "crop") == 2
+    assert "resize is stretch, not crop" in capsys.readouterr().err
+    assert append(model=str(tmp_path / "other")) == 2
+    assert append("--overwrite") == 2
+    assert hash_files(tmp_path / "out") == before
+
+
+def test_appending_to_nothing_makes_a_dataset(append, extract, folder, tmp_path):
+    append()
+    extract("--input", folder, "--max-failure-ratio", "1", output=tmp_path / "plain")
+    assert hash_files(tmp_path / "out") == hash_files(tmp_path / "plain")
+
+
+def test_manifest_columns_come_along(extract, folder, tmp_path):
+    manifest = tmp_path / "m.csv"
+    manifest.write_text(f"uri,label\n{folder}/00.jpg,1\n{folder}/broken.jpg,2\n")
+    flags = ["--manifest", manifest, "--append", "--max-failure-ratio", "1"]
+    assert extract(*flags) == 0
+    manifest.write_text(f"uri,label\n{folder}/00.jpg,1\n{folder}/06.jpg,3\n{folder}/06.jpg,3\n")
+    assert extract(*flags) == 0
+    labels = {Path(uri).name: row["label"] for uri, row in read_rows(tmp_path / "out").items()}
+    assert labels == {"00.jpg": 1, "broken.jpg": 2, "06.jpg": 3}
+    assert read_run(tmp_path / "out")["counts"]["duplicates"] == 1
+
+
+def test_the_first_command_still_finds_its_dataset_finished(extract, folder, capsys):
+    flags = ["--input", folder, "--max-failure-ratio", "1"]
+    extract(*flags)
+    extract("--input", folder / "00.jpg", "--append", "--max-failure-ratio", "1")
+    capsys.readouterr()
+    assert extract(*flags) == 0
+    assert "finished already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("moves", range(4))
+def test_an_append_killed_while_it_is_published_ends_right(
+    append, folder, tmp_path, monkeypatch, moves, model_path
+):
+    append()
+    shutil.copytree(tmp_path / "out", tmp_path / "undisturbed")
+    shutil.copy(folder / "00.jpg", folder / "new.jpg")
+    append(output=tmp_path / "undisturbed", model=model_path)
+    rename, done = storage.rename, []
+
+    def fail_after(source, target):
+        if len(done) == moves:
+            raise OSError("killed")
+        done.append(target)
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "rename", fail_after)
+        assert append() == (3 if moves < 3 else 0)
+    if moves < 3:
+        assert not (tmp_path / "out" / "_SUCCESS").exists()
+        assert append() == 0
+    assert hash_files(tmp_path / "out") == hash_files(tmp_path / "undisturbed")
+    assert not (tmp_path / "out" / "chunks").exists()
+    read_rows(tmp_path / "out")
+
+
+def test_an_append_that_was_stopped_goes_on(append, folder, tmp_path, monkeypatch):
+    append()
+    for i in range(6):
+        shutil.copy(folder / "00.jpg", folder / f"new{i}.jpg")
+
+    def fail(*_):
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("transforms.merge.merge_shard", fail)
+        assert append("--chunk-size", "2") == 3
+    assert len(read_rows(tmp_path / "out")) == 12  # The dataset is as it was.
+    assert append("--chunk-size", "2") == 0
+    assert len(read_rows(tmp_path / "out")) == 18
+    assert read_run(tmp_path / "out")["appended"][0]["counts"]["taken_over"] == 7
+
+
+def test_an_object_store(folder, tmp_path, monkeypatch, model_path):
+    monkeypatch.setattr(disk_filesystem.DiskFileSystem, "root", tmp_path)
+    command = ["extract", "--input", "disk://in", "--model", model_path, "--append"]
+    command += ["--output", "disk://out", "--max-failure-ratio", "1"]
+    assert main(command) == 0
+    shutil.copy(folder / "00.jpg", folder / "new.jpg")
+    assert main(command) == 0
+    assert len(read_rows(tmp_path / "out")) == 13
+
+
+def test_inputs_hold_what_listing_told(append, folder, tmp_path):
+    append()
+    (file,) = (tmp_path / "out" / "_inputs").iterdir()
+    for row in pq.read_table(file).to_pylist():
+        status = os.stat(row["uri"])
+        assert (row["size_bytes"], row["modified_s"]) == (status.st_size, status.st_mtime)
+    assert pq.read_metadata(file).num_rows == 11
+    assert str(folder / "broken.jpg") not in pq.read_table(file)["uri"].to_pylist()
+
+
+def test_appends_of_any_split_hold_what_one_run_holds(extract, photos, tmp_path):
+    files = sorted(str(file) for file in photos.rglob("*.*") if file.suffix != ".txt")
+    lenient = ["--max-failure-ratio", "1"]
+    extract("--input", photos, *lenient, output=tmp_path / "whole")
+    expected = read_rows(tmp_path / "whole")
+
+    @settings(max_examples=4, deadline=None, phases=[Phase.generate], database=None)
+    @given(st.lists(st.integers(0, 2), min_size=len(files), max_size=len(files)), st.data())
+    def check(groups, data):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        for group in range(3):
+            again = data.draw(st.lists(st.sampled_from(files), max_size=5))
+            names = [file for file, g in zip(files, groups, strict=True) if g == group]
+            (tmp_path / "list").write_text("\n".join([files[0], *names, *again]))
+            assert extract("--input-list", tmp_path / "list", "--append", *lenient) == 0
+        (tmp_path / "list").write_text("\n".join(files))
+        assert extract("--input-list", tmp_path / "list", "--append", *lenient) == 0
+        assert read_rows(tmp_path / "out") == expected
+
+    check()
