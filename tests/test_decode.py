@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -187,3 +188,33 @@ def test_chunks_keep_order_and_lose_nothing(photos, picks):
     for row, ref in zip(decoded.pixels, refs, strict=True):
         with open(ref.uri, "rb") as file:
             np.testing.assert_array_equal(row, decode_image(file.read(), 8).pixels)
+
+
+def bomb(format_: str) -> bytes:
+    """Return a small file whose header promises more pixels than are allowed."""
+    if format_ in ("PNG", "TIFF"):
+        options = {"compression": "group4"} if format_ == "TIFF" else {}
+        return samples.encode(Image.new("1", (20_000, 10_000)), format_, **options)
+    options = {"lossless": True} if format_ == "WEBP" else {}
+    data = bytearray(samples.encode(samples.make_image(1), format_, **options))
+    if format_ == "GIF":
+        data[6:10] = struct.pack("<HH", 60_000, 60_000)
+    else:
+        (bits,) = struct.unpack_from("<I", data, 21)
+        struct.pack_into("<I", data, 21, bits & ~0xFFFFFFF | 0xFFFFFFF)  # 16,384 x 16,384.
+    return bytes(data)
+
+
+@pytest.mark.parametrize("format_", ["PNG", "GIF", "TIFF", "WEBP"])
+def test_bombs_of_every_format_are_refused(format_):
+    data = bomb(format_)
+    assert len(data) < 100_000
+    with pytest.raises(Image.DecompressionBombError):
+        decode_image(data, 8)
+
+
+def test_a_jpeg_of_100_megapixels_is_decoded():
+    data = samples.encode(Image.new("RGB", (10_000, 10_000), (200, 100, 50)), "JPEG")
+    decoded = decode_image(data, 8)
+    assert (decoded.width, decoded.height) == (10_000, 10_000)
+    assert np.abs(decoded.pixels.astype(int) - [200, 100, 50]).max() <= 2

@@ -26,6 +26,7 @@ import samples
 from embeddings import Dataset, schema
 from pipeline.main import main
 from transforms import model as model_module
+from transforms import plan as plan_module
 from transforms.pixels import decode_image
 from transforms.saved_model import ModelError, import_tensorflow
 
@@ -401,3 +402,32 @@ def test_verbose_shows_the_whole_error_and_still_ends_with_3(extract, photos, ca
     assert "Traceback" in error
     assert error.splitlines()[-1].startswith("beamvec: the pipeline failed: ")
     assert "the disk is on fire" in error.splitlines()[-1]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_without_permission_is_a_failure(extract, dataset, photos, tmp_path):
+    shutil.copy(photos / "group0" / "00.jpg", tmp_path / "secret.jpg")
+    (tmp_path / "secret.jpg").chmod(0)
+    assert extract("--input", tmp_path / "secret.jpg") == 1
+    assert dataset().read_failures()["error_type"].to_pylist() == ["PermissionError"]
+
+
+def test_a_file_that_goes_while_the_run_goes_on_is_a_failure(
+    extract, dataset, photos, tmp_path, monkeypatch
+):
+    folder = tmp_path / "in"
+    shutil.copytree(photos / "group0", folder)
+    announce = plan_module._announce
+
+    def announce_and_remove(*args):
+        (folder / "00.jpg").unlink(missing_ok=True)
+        with (folder / "06.jpg").open("ab") as file:
+            file.write(b"grown")
+        return announce(*args)
+
+    monkeypatch.setattr("transforms.plan._announce", announce_and_remove)
+    assert extract("--input", folder, "--max-failure-ratio", "1") == 0
+    (failure,) = dataset().read_failures().to_pylist()
+    assert (failure["stage"], failure["error_type"]) == ("read", "FileNotFoundError")
+    sizes = {Path(r["uri"]).name: r["size_bytes"] for r in dataset().read_embeddings().to_pylist()}
+    assert sizes["06.jpg"] == (photos / "group0" / "06.jpg").stat().st_size + 5

@@ -118,6 +118,23 @@ def test_half_an_archive_is_refused_and_not_cached(extract, photos, model_path, 
         assert extract("--input", photos / "group0", model=hub.url) == 0
 
 
+@pytest.mark.parametrize("name", ["../outside/evil", "/tmp/beamvec-evil"])
+def test_an_archive_cannot_write_outside_of_its_folder(
+    extract, photos, model_path, tmp_path, capsys, name
+):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        archive.add(model_path, arcname=".")
+        archive.addfile(tarfile.TarInfo(name))
+    with Hub(body=buffer.getvalue()) as hub:
+        code = extract("--input", photos / "group0", model=hub.url)
+    if ".." in name:
+        assert code == 2
+        assert "cannot fetch the model" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("evil"))
+    assert not Path("/tmp/beamvec-evil").exists()
+
+
 def test_nothing_listening_ends_with_2(extract, photos, capsys):
     assert extract("--input", photos, model="http://127.0.0.1:9/model") == 2
     assert "beamvec model export" in capsys.readouterr().err
