@@ -23,7 +23,7 @@ from embeddings import schema
 from pipeline import __version__
 from pipeline.config import ExtractConfig, build_beam_options, build_config
 from pipeline.graph import build_pipeline
-from pipeline.lock import hold_output
+from pipeline.lock import LOCK_FILE, hold_output
 from pipeline.options import UsageError
 from pipeline.output import (
     FoundOutput,
@@ -58,7 +58,7 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
         settings = describe_settings(config, fingerprint)
         output = OutputOptions(config.output, config.input.columns)
         found = inspect_output(output, settings, config.overwrite)
-        if nothing_to_do(found, config):
+        if nothing_to_do(found, config) and not _has_leftovers(output):
             return _finish_again(config, output, found)
         if sys.stderr.isatty():
             print("loading the model", end="\r", file=sys.stderr)
@@ -176,12 +176,18 @@ def choose_runner(options: PipelineOptions) -> PipelineRunner:
         raise UsageError(f"--runner {name}: {error}") from error
 
 
+def _has_leftovers(output: OutputOptions) -> bool:
+    """Tell whether a run was killed after its dataset was finished, or is just about to end."""
+    lock = storage.join(output.path, LOCK_FILE)
+    return storage.exists(lock) or bool(storage.list_files(output.chunks_path))
+
+
 def _finish_again(config: ExtractConfig, output: OutputOptions, found: FoundOutput) -> int:
     """End at once on a finished dataset, if the input is still the same."""
     assert found.run is not None
     run = found.run
-    if found.begun and not found.begun["generation"]:
-        storage.delete(output.chunks_path)  # Left by a run that was killed at its very end.
+    if not (found.begun and found.begun["generation"]):  # The chunks are not of half an append.
+        storage.delete(output.chunks_path)
     now = account_inputs(list_images(config.input))
     if f"{now.input_digest:064x}" != run["input"]["digest"]:
         raise UsageError(

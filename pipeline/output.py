@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
+
+from apache_beam.io.filesystems import FileSystems
 
 from embeddings import schema
 from pipeline.options import UsageError
@@ -15,6 +19,9 @@ from transforms.write import OutputOptions
 
 SETTINGS_FILE = "settings.json"
 """In the folder of chunk files: the settings of the run that they belong to."""
+
+# Under these names `storage.write_atomically` leaves the files of a run that is killed.
+_LEFTOVER = re.compile(r"(settings\.json|run\.json|_SUCCESS)\.[0-9a-f]{32}\.tmp")
 
 
 _TABLES_AND_MARKS = (
@@ -107,11 +114,23 @@ def inspect_output(
 def _refuse_foreign(output: OutputOptions) -> None:
     for name in (schema.EMBEDDINGS_DIR, schema.FAILURES_DIR, schema.RUN_FILE, "chunks"):
         path = storage.join(output.path, name)
-        if storage.exists(path) or storage.list_files(path):
+        if (storage.exists(path) or storage.list_files(path)) and not _is_just_begun(path, output):
             raise UsageError(
                 f"{path} is there, but not as part of a dataset of beamvec's; choose another "
                 "--output, or remove it"
             )
+
+
+def _is_just_begun(path: str, output: OutputOptions) -> bool:
+    """Tell whether this is the folder of chunk files, of a run killed while it wrote its first."""
+    if path != output.chunks_path:
+        return False
+    files = FileSystems.match([storage.join(path, "**")])[0].metadata_list
+    return all(_is_leftover(file.path) for file in files)
+
+
+def _is_leftover(path: str) -> bool:
+    return _LEFTOVER.fullmatch(posixpath.basename(path)) is not None
 
 
 def _differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
@@ -137,5 +156,8 @@ def prepare_output(output: OutputOptions, settings: Mapping[str, Any], found: Fo
         storage.write_file(storage.join(output.chunks_path, SETTINGS_FILE), content)
         for name in () if append else _TABLES_AND_MARKS:
             storage.delete(storage.join(output.path, name))
+        for file in storage.list_files(output.path):
+            if _is_leftover(file.path):
+                storage.delete(file.path)
     except storage.READ_ERRORS as error:
         raise UsageError(f"cannot write to --output {output.path}: {error}") from error
