@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -89,6 +90,28 @@ def test_float_and_32_bit_values_are_scaled():
         assert (pixels.min(), pixels.max()) == (0, 255)
     signed = ((ramp - 0.5) * 2**20).astype(np.int32)
     assert np.ptp(decode_pixels(Image.fromarray(signed), "TIFF", size=32)) == 255
+
+
+@pytest.mark.parametrize("mode", ["I;16", "F", "RGBA", "LA", "P"])
+def test_large_images_are_converted_in_blocks_to_the_same_pixels(mode, monkeypatch):
+    if mode in ("I;16", "F"):
+        image = Image.fromarray((np.arange(60 * 40).reshape(40, 60) * 27 - 9).astype("u2"))
+        image = image if mode == "I;16" else image.convert("F")
+        data = samples.encode(image, "TIFF")
+    else:
+        image = samples.make_image(7).convert(mode)
+        data = samples.encode(image, "PNG", **({"transparency": 3} if mode == "P" else {}))
+    whole = decode_image(data, 24).pixels
+    monkeypatch.setattr(pixels_module, "_BLOCK_PIXELS", 60 * 7 + 1)
+    np.testing.assert_array_equal(decode_image(data, 24).pixels, whole)
+
+
+def test_16_bit_values_take_little_memory_beside_the_image():
+    values = np.zeros((4000, 4000), np.uint16)
+    tracemalloc.start()
+    pixels_module._to_8_bits(values)
+    assert tracemalloc.get_traced_memory()[1] < 4 * values.size
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "1", "CMYK", "RGBA"])

@@ -21,6 +21,8 @@ MAX_PIXELS = 178_956_970
 LARGE_PIXELS = 25_000_000
 """Images of more pixels are decoded one at a time by each worker, so that memory stays bounded."""
 
+# What is done in float64 or needs copies would take gigabytes for a whole image of `MAX_PIXELS`.
+_BLOCK_PIXELS = 1 << 20
 _MAX_MESSAGE = 300
 _CROP_RATIO = 256 / 224
 _WHITE = (255, 255, 255, 255)
@@ -156,21 +158,40 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         image = Image.fromarray(_to_8_bits(np.asarray(image)))
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba).convert("RGB")
+        return _on_white(image)
     return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """Return a transparent image as RGB on white, band by band."""
+    flat = Image.new("RGB", image.size)
+    rows = max(1, _BLOCK_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        band = image.crop(box).convert("RGBA")
+        white = Image.new("RGBA", band.size, _WHITE)
+        flat.paste(Image.alpha_composite(white, band).convert("RGB"), box)
+    return flat
 
 
 def _to_8_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
     """Scale grey values to uint8: from 0..65535 or 0..1 if they lie in it, else from min..max."""
-    numbers = np.nan_to_num(values.astype(np.float64))
-    low, high = float(numbers.min()), float(numbers.max())
-    whole = np.issubdtype(values.dtype, np.integer)
-    full = 65535.0 if whole else 1.0
+    rows = max(1, _BLOCK_PIXELS // values.shape[1])
+    blocks = [values[start : start + rows] for start in range(0, len(values), rows)]
+    low = min(float(_to_finite(block).min()) for block in blocks)
+    high = max(float(_to_finite(block).max()) for block in blocks)
+    full = 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
     if low >= 0 and high <= full:
         low, high = 0.0, full
-    scaled = (numbers - low) * (255 / ((high - low) or 1.0))
-    return np.rint(scaled).astype(np.uint8)
+    factor = 255 / ((high - low) or 1.0)
+    scaled = np.empty(values.shape, np.uint8)
+    for start, block in zip(range(0, len(values), rows), blocks, strict=True):
+        scaled[start : start + rows] = np.rint((_to_finite(block) - low) * factor)
+    return scaled
+
+
+def _to_finite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    return np.nan_to_num(values.astype(np.float64))
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:
