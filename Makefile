@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test lint types unit bench lock clean
+.PHONY: help setup demo test test-chaos test-fuzz lint types unit bench lock clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,12 @@ demo: setup ## embed photographs and show the result; IMAGES=folder runs on your
 	@$(BIN)/python -m pipeline.demo $(if $(IMAGES),--images '$(IMAGES)')
 
 test: lint types unit ## lint, types and tests
+
+test-chaos: setup ## kill 100 runs at random moments, resume them, compare every byte
+	@$(BIN)/python tests/chaos.py --kills 100
+
+test-fuzz: setup ## decode and embed 10,000 damaged images
+	@$(BIN)/python tests/fuzz.py --images 10000
 
 lint: setup
 	$(BIN)/ruff check .
