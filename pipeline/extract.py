@@ -39,6 +39,7 @@ from transforms import storage
 from transforms.match import list_images
 from transforms.model import FeatureModel, load_model
 from transforms.plan import account_inputs, digest_settings
+from transforms.redact import redact
 from transforms.saved_model import ModelError, fetch_model, fingerprint_model
 from transforms.write import OutputOptions
 
@@ -113,7 +114,7 @@ def describe_settings(config: ExtractConfig, fingerprint: str) -> dict[str, Any]
 def describe_dataset(config: ExtractConfig, model: FeatureModel) -> dict[str, Any]:
     """Return what is written into each file's metadata."""
     return {
-        "model": storage.redact(config.model),
+        "model": redact(config.model),
         "fingerprint": model.fingerprint,
         "dimension": model.dimension,
         "input_size": model.input_size,
@@ -132,16 +133,16 @@ def describe_launch(
         "beamvec": __version__,
         "settings": settings,
         "model": {
-            "handle": storage.redact(config.model),
+            "handle": redact(config.model),
             "fingerprint": model.fingerprint,
             "input_size": model.input_size,
             "dimension": model.dimension,
             "weights": model.weights,
         },
         "input": {
-            "patterns": [storage.redact(pattern) for pattern in spec.patterns],
-            "list": spec.list_path,
-            "manifest": spec.manifest_path,
+            "patterns": [redact(pattern) for pattern in spec.patterns],
+            "list": spec.list_path and redact(spec.list_path),
+            "manifest": spec.manifest_path and redact(spec.manifest_path),
         },
         "batch_size": config.batch_size,
         "chunk_size": config.chunk_size,
@@ -256,7 +257,7 @@ def _explain_failure(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    reason = lines[-1].strip() if lines else type(error).__name__
+    reason = redact(lines[-1].strip()) if lines else type(error).__name__
     return (
         f"beamvec: the pipeline failed: {reason}; finished chunks are kept: start the same "
         "command again to go on, with --verbose to see the whole error"

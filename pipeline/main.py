@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from embeddings import DatasetError
 from pipeline.options import UsageError, build_parser
+from transforms.redact import redact
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             silence()
         return _run(args, beam_flags)
     except (UsageError, DatasetError) as error:
-        print(f"beamvec: {error}", file=sys.stderr)
+        print(f"beamvec: {redact(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("beamvec: stopped", file=sys.stderr)

@@ -9,6 +9,7 @@ from pipeline.options import UsageError
 from pipeline.summary import RANDOM_WEIGHTS
 from transforms.export import export_model
 from transforms.model import load_model
+from transforms.redact import redact
 from transforms.saved_model import ModelError
 from transforms.settings import DEFAULT_BATCH_SIZE
 
@@ -37,7 +38,7 @@ def _export(args: argparse.Namespace) -> int:
 def _check(handle: str) -> int:
     model = load_model(handle, DEFAULT_BATCH_SIZE)
     size = model.input_size
-    print(f"model        {handle}")
+    print(f"model        {redact(handle)}")
     print(f"called as    {model.entry}")
     print(f"input        float32 [N, {size}, {size}, 3] RGB in [0, 1]")
     print(f"output       float32 [N, {model.dimension}]")

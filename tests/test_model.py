@@ -17,6 +17,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import samples
+from embeddings import open_dataset
 from pipeline.main import main
 from transforms import model as model_module
 from transforms import saved_model
@@ -140,9 +141,25 @@ def test_nothing_listening_ends_with_2(extract, photos, capsys):
     assert "beamvec model export" in capsys.readouterr().err
 
 
-def test_secrets_in_a_url_are_not_shown(extract, photos, capsys):
-    extract("--input", photos, model="http://user:secret@127.0.0.1:9/model?token=secret")
-    assert "secret" not in capsys.readouterr().err
+def test_secrets_in_a_url_are_shown_nowhere(extract, photos, model_path, tmp_path, capsys):
+    secret = "http://user:hunter2@127.0.0.1:{}/model?token=hunter2"
+    assert extract("--input", photos, model=secret.format(9)) == 2
+    samples.save_model(str(tmp_path / "no_model"), identity)
+    with Hub(body=pack(tmp_path / "no_model")) as hub:
+        assert extract("--input", photos, model=f"{hub.url}?token=hunter2") == 2
+    with Hub(body=pack(model_path)) as hub:
+        url = f"{hub.url}?token=hunter2"
+        assert extract("--input", photos / "group0", model=url) == 0
+        assert main(["model", "check", url]) == 0
+        (tmp_path / "list").write_text(f"{hub.url}/a.jpg?token=hunter2")
+        assert extract("--input-list", tmp_path / "list", model=url, output=tmp_path / "b") == 1
+    assert main(["inspect", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr()
+    assert "hunter2" not in shown.out + shown.err
+    for output in ("out", "b"):
+        assert "hunter2" not in (tmp_path / output / "run.json").read_text()
+    failures = open_dataset(str(tmp_path / "b")).read_failures()
+    assert "hunter2" not in failures["message"][0].as_py()
 
 
 def test_loaded_once_whatever_the_number_of_threads(model_path, monkeypatch):

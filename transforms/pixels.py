@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from transforms.redact import redact
 from transforms.settings import Resize
 
 MAX_PIXELS = 178_956_970
@@ -202,5 +203,6 @@ def describe_error(error: BaseException) -> tuple[str, str]:
     """
     text = str(error) or "no message"
     text = re.sub(r" ?<_io\.BytesIO object at 0x[0-9a-f]+>", "", text)
+    text = redact(text)
     text = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return type(error).__name__, text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "…"

@@ -20,6 +20,7 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.filesystems import FileSystems
 
 from transforms import storage
+from transforms.redact import redact
 
 DOWNLOAD_TIMEOUT_S = 20.0
 """How long a hub may stay silent, for each answer that is waited for."""
@@ -31,6 +32,9 @@ _FINGERPRINTED = ("saved_model.pb", "variables", "assets")
 
 class ModelError(ValueError):
     """A model cannot be fetched, loaded or used; the message says why and what to do."""
+
+    def __init__(self, message: str):
+        super().__init__(redact(message))
 
 
 def import_tensorflow() -> Any:
@@ -90,7 +94,7 @@ def _download(handle: str) -> str:
     except (OSError, EOFError, ValueError, tf.errors.OpError) as error:
         # ValueError and EOFError: an answer that is no archive, or half of one.
         reason = first_line(getattr(error, "reason", None) or error)
-    raise ModelError(f"cannot fetch the model {storage.redact(handle)}: {reason}; {advice}")
+    raise ModelError(f"cannot fetch the model {handle}: {reason}; {advice}")
 
 
 @contextmanager

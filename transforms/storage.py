@@ -8,7 +8,6 @@ import importlib.util
 import os
 import stat
 import time
-import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
@@ -210,16 +209,3 @@ def list_files(folder: str) -> list[FileMetadata]:
         if exists(folder):
             raise
         return []
-
-
-def redact(uri: str) -> str:
-    """Remove what may be secret from a URI: user, password, query and fragment.
-
-    >>> redact("https://user:password@host/model?token=1")
-    'https://host/model'
-    """
-    if is_local(uri):
-        return uri
-    parts = urllib.parse.urlsplit(uri)
-    host = parts.netloc.rpartition("@")[2]
-    return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
