@@ -33,6 +33,19 @@ setup(
         "gcp": ["apache-beam[gcp]"],
         "aws": ["apache-beam[aws]"],
         "demo": ["scikit-image>=0.25,<0.27"],
-        "dev": ["hypothesis>=6.100", "mypy>=1.15", "pytest>=8.3", "ruff>=0.9"],
+        "dev": [
+            "hypothesis>=6.100",
+            "mypy>=1.15",
+            "pytest>=8.3",
+            "ruff>=0.9",
+            # The tests of s3:// and gs://: what Beam's filesystems import, and servers to talk to.
+            # apache-beam[gcp] and moto[server] would bring much more, for other services.
+            "boto3>=1.35,<2",
+            "google-auth-httplib2>=0.2,<0.3",
+            "google-cloud-storage>=2.18.2,<4",
+            "gcp-storage-emulator>=2026.7",
+            "flask-cors>=5",
+            "moto[s3]>=5.1,<6",
+        ],
     },
 )

@@ -78,14 +78,16 @@ def open_dataset(path: str) -> Dataset:
         DatasetError: if there is no dataset, or it is not finished.
     """
     filesystem, root = _resolve(path)
-    run = _read_run(filesystem, path, root)
-    return Dataset(
-        path=path,
-        run=run,
-        embedding_files=_parts(filesystem, f"{root}/{schema.EMBEDDINGS_DIR}"),
-        failure_files=_parts(filesystem, f"{root}/{schema.FAILURES_DIR}"),
-        filesystem=filesystem,
-    )
+    try:
+        return Dataset(
+            path=path,
+            run=_read_run(filesystem, path, root),
+            embedding_files=_parts(filesystem, f"{root}/{schema.EMBEDDINGS_DIR}"),
+            failure_files=_parts(filesystem, f"{root}/{schema.FAILURES_DIR}"),
+            filesystem=filesystem,
+        )
+    except OSError as error:
+        raise DatasetError(f"cannot open {path}: {error}") from error
 
 
 def _resolve(path: str) -> tuple[fs.FileSystem, str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
-
-from apache_beam.io.filesystems import FileSystems
 
 from embeddings import schema
 from pipeline.options import UsageError
@@ -69,15 +68,23 @@ def read_json(path: str) -> dict[str, Any] | None:
     Raises:
         UsageError: if it cannot be read or is no JSON object.
     """
-    if not storage.exists(path):
-        return None
-    try:
+    with _usage_errors(f"cannot read {path}"):
+        if not storage.exists(path):
+            return None
         content = json.loads(storage.read_bytes(path))
-    except storage.READ_ERRORS as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
     if not isinstance(content, dict):
         raise UsageError(f"{path} is no file of beamvec's; choose another --output")
     return content
+
+
+@contextmanager
+def _usage_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except UsageError:
+        raise
+    except storage.READ_ERRORS as error:
+        raise UsageError(f"{what}: {error}") from error
 
 
 def inspect_output(
@@ -89,9 +96,10 @@ def inspect_output(
         UsageError: if it holds a dataset or half a run of other settings, and `overwrite` is not
             given, or files that are not beamvec's.
     """
-    run = read_json(storage.join(output.path, schema.RUN_FILE))
-    finished = storage.exists(storage.join(output.path, schema.SUCCESS_FILE))
-    begun = read_json(storage.join(output.chunks_path, SETTINGS_FILE))
+    with _usage_errors(f"cannot read --output {output.path}"):
+        run = read_json(storage.join(output.path, schema.RUN_FILE))
+        finished = storage.exists(storage.join(output.path, schema.SUCCESS_FILE))
+        begun = read_json(storage.join(output.chunks_path, SETTINGS_FILE))
     if run is not None and finished:
         found = FoundOutput(OutputState.FINISHED, run, begun)
         made_with = run.get("settings", {})
@@ -114,18 +122,22 @@ def inspect_output(
 def _refuse_foreign(output: OutputOptions) -> None:
     for name in (schema.EMBEDDINGS_DIR, schema.FAILURES_DIR, schema.RUN_FILE, "chunks"):
         path = storage.join(output.path, name)
-        if (storage.exists(path) or storage.list_files(path)) and not _is_just_begun(path, output):
-            raise UsageError(
-                f"{path} is there, but not as part of a dataset of beamvec's; choose another "
-                "--output, or remove it"
-            )
+        with _usage_errors(f"cannot read --output {output.path}"):
+            if not storage.exists(path) and not storage.list_files(path):
+                continue
+            if _is_just_begun(path, output):
+                continue
+        raise UsageError(
+            f"{path} is there, but not as part of a dataset of beamvec's; choose another "
+            "--output, or remove it"
+        )
 
 
 def _is_just_begun(path: str, output: OutputOptions) -> bool:
     """Tell whether this is the folder of chunk files, of a run killed while it wrote its first."""
     if path != output.chunks_path:
         return False
-    files = FileSystems.match([storage.join(path, "**")])[0].metadata_list
+    files = storage.match(storage.join(path, "**"))
     return all(_is_leftover(file.path) for file in files)
 
 
@@ -148,7 +160,7 @@ def prepare_output(output: OutputOptions, settings: Mapping[str, Any], found: Fo
     """
     begun = {"settings": settings, "generation": output.generation}
     append = output.generation > 0
-    try:
+    with _usage_errors(f"cannot write to --output {output.path}"):
         if found.begun != begun or (found.state is OutputState.FINISHED and not append):
             storage.delete(output.chunks_path)
         # Before anything is cleared: killed in between, the folder still tells whose it is.
@@ -159,5 +171,3 @@ def prepare_output(output: OutputOptions, settings: Mapping[str, Any], found: Fo
         for file in storage.list_files(output.path):
             if _is_leftover(file.path):
                 storage.delete(file.path)
-    except storage.READ_ERRORS as error:
-        raise UsageError(f"cannot write to --output {output.path}: {error}") from error

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.filesystems import FileSystems
 from tqdm import tqdm
 
 from embeddings import schema
@@ -68,7 +67,7 @@ class ChunkWatcher:
         return int(json.loads(storage.read_bytes(path))["images"])
 
     def _count(self, path: str) -> None:
-        with FileSystems.open(path) as file:
+        with storage.open_file(path) as file:
             footer = pq.ParquetFile(file)
             column = footer.schema_arrow.names.index(schema.STAGE)
             # The embedding is a list, but one leaf as well, so that indices agree.

@@ -143,7 +143,7 @@ def publish(output: str, chunks_path: str) -> None:
 def _finish(output: str, chunks_path: str, content: dict[str, Any]) -> None:
     text = json.dumps(content, indent=2).encode()
     storage.write_file(storage.join(output, schema.RUN_FILE), text)
-    storage.write_file(storage.join(output, schema.SUCCESS_FILE), b"")
+    storage.write_file(storage.join(output, schema.SUCCESS_FILE), b"\n")
     storage.delete(chunks_path)
 
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from embeddings import schema
@@ -27,14 +26,14 @@ class KnownImage(NamedTuple):
 
 def read_known(path: str) -> Iterator[KnownImage]:
     """Yield the images of an `_inputs` file."""
-    with FileSystems.open(path) as file:
+    with storage.open_file(path) as file:
         for batch in pq.ParquetFile(file).iter_batches(columns=schema.inputs_schema().names):
             yield from map(KnownImage, *(column.to_pylist() for column in batch.columns))
 
 
 def read_failed(path: str, columns: pa.Schema) -> Iterator[ImageRef]:
     """Yield the images of a `failures` file, with the values of the manifest's own columns."""
-    with FileSystems.open(path) as file:
+    with storage.open_file(path) as file:
         for batch in pq.ParquetFile(file).iter_batches(columns=[schema.URI, *columns.names]):
             uris = batch.column(schema.URI).to_pylist()
             own = [manifest.to_python(batch.column(name)) for name in columns.names]

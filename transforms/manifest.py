@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-from apache_beam.io.filesystems import FileSystems
 
 from embeddings import schema
 from transforms import storage
@@ -85,18 +84,18 @@ def _convert_options(types: pa.Schema | dict[str, pa.DataType]) -> pa_csv.Conver
 
 
 def _csv_schema(path: str, uri_column: str) -> pa.Schema:
-    with FileSystems.open(path) as file:
+    with storage.open_file(path) as file:
         options = _convert_options({uri_column: pa.string()})
         return pa_csv.read_csv(file, convert_options=options).schema
 
 
 def _parquet_schema(path: str) -> pa.Schema:
-    with FileSystems.open(path) as file:
+    with storage.open_file(path) as file:
         return pq.ParquetFile(file).schema_arrow
 
 
 def _batches(path: str, names: list[str], types: pa.Schema) -> Iterator[pa.RecordBatch]:
-    with FileSystems.open(path) as file:
+    with storage.open_file(path) as file:
         if _is_csv(path):
             yield from pa_csv.open_csv(file, convert_options=_convert_options(types))
         else:

@@ -11,8 +11,7 @@ from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.io.filesystem import FileMetadata, FileSystem
-from apache_beam.io.filesystems import FileSystems
+from apache_beam.io.filesystem import FileSystem
 from apache_beam.pvalue import PCollection
 
 from transforms import manifest, storage
@@ -132,17 +131,14 @@ def _explain_no_match(pattern: str) -> str:
 def _expand_remote(pattern: str, limit: int | None) -> Iterator[ImageRef]:
     # Beam reads a slash at the end as the files right below it.
     pattern = pattern.rstrip("/")
-    found = _match_remote(pattern, limit)
+    is_bucket = "/" not in pattern.partition("://")[2]
+    found = [] if is_bucket else storage.match(pattern, limit)
     if not found and not _GLOB.search(pattern):
-        folder = _match_remote(f"{pattern}/**", limit)
+        folder = storage.match(f"{pattern}/**", limit)
         found = [metadata for metadata in folder if _is_image_name(metadata.path)]
     for metadata in found:
         modified_s = metadata.last_updated_in_seconds or None
         yield ImageRef(metadata.path, metadata.size_in_bytes, modified_s)
-
-
-def _match_remote(pattern: str, limit: int | None) -> list[FileMetadata]:
-    return list(FileSystems.match([pattern], [limit])[0].metadata_list)
 
 
 def _is_image_name(path: str) -> bool:

@@ -9,7 +9,6 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.pvalue import AsSingleton, PCollection
 
 from embeddings import schema
@@ -85,7 +84,7 @@ def count_failures(table: pa.Table) -> Account:
 
 
 def _read_chunk(path: str, columns: list[str] | None = None) -> pa.Table:
-    with FileSystems.open(path) as file:
+    with storage.open_file(path) as file:
         return pq.read_table(file, columns=columns)
 
 

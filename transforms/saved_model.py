@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from apache_beam.io.filesystem import FileMetadata
-from apache_beam.io.filesystems import FileSystems
 
 from transforms import storage
 from transforms.redact import redact
@@ -115,7 +114,7 @@ def _copy_remote(handle: str) -> str:
     root = handle.rstrip("/")
     try:
         storage.check_filesystem(root)
-        files = FileSystems.match([f"{root}/**"])[0].metadata_list
+        files = storage.match(f"{root}/**")
     except storage.READ_ERRORS as error:
         raise ModelError(f"cannot list the model {handle}: {error}") from error
     if not files:
@@ -124,10 +123,14 @@ def _copy_remote(handle: str) -> str:
     target = os.path.join(resolver.tfhub_cache_dir(use_temp=True), key)
     if not os.path.isdir(target):
         temporary = f"{target}.{uuid.uuid4().hex}.tmp"
-        for file in files:
-            local = os.path.join(temporary, os.path.relpath(file.path, root))
-            os.makedirs(os.path.dirname(local), exist_ok=True)
-            Path(local).write_bytes(storage.read_bytes(file.path))
+        try:
+            for file in files:
+                local = os.path.join(temporary, os.path.relpath(file.path, root))
+                os.makedirs(os.path.dirname(local), exist_ok=True)
+                Path(local).write_bytes(storage.read_bytes(file.path))
+        except storage.READ_ERRORS as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise ModelError(f"cannot fetch the model {handle}: {error}") from error
         try:
             os.rename(temporary, target)
         except OSError:  # Another process was first.

@@ -10,14 +10,17 @@ import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.utils import retry
 
+from transforms.stores import StoreError, check_s3_credentials, os_errors
+
 READ_ERRORS: tuple[type[Exception], ...] = (OSError, BeamIOError, ValueError)
-"""What a Beam filesystem raises for a file that it cannot read.
+"""What this module raises for a file that it cannot read.
 
 `ValueError` is what `FileSystems` raises for a scheme that has no filesystem."""
 
@@ -32,7 +35,11 @@ _LASTING_ERRNOS = {
     errno.EINVAL,
 }
 # What Beam's own filesystems need; without it S3's fails with an AssertionError.
-_EXTRAS = {"s3": ("boto3", "aws"), "gs": ("google.cloud.storage", "gcp")}
+# Without google_auth_httplib2 the one for GCS works, but asks everything as nobody.
+_EXTRAS = {
+    "s3": (("boto3",), "aws"),
+    "gs": (("google.cloud.storage", "google_auth_httplib2"), "gcp"),
+}
 _READ_RETRIES = 3
 _FIRST_DELAY_S = 0.5
 
@@ -60,14 +67,16 @@ def check_filesystem(uri: str) -> None:
 
 @functools.cache
 def _check_scheme(scheme: str) -> None:
-    package, extra = _EXTRAS.get(scheme, (None, None))
-    if package and not _is_installed(package):
+    packages, extra = _EXTRAS.get(scheme, ((), None))
+    if not all(map(_is_installed, packages)):
         raise ValueError(f"{scheme}:// needs more packages: pip install 'beamvec[{extra}]'")
     try:
         FileSystems.get_filesystem(f"{scheme}://")
     except ValueError:
         message = f"no filesystem for {scheme}://; use a local path, gs:// or s3://"
         raise ValueError(message) from None
+    if scheme == "s3":
+        check_s3_credentials()
 
 
 def _is_installed(package: str) -> bool:
@@ -83,7 +92,7 @@ def join(folder: str, *names: str) -> str:
 
 
 def _is_transient(error: BaseException) -> bool:
-    if isinstance(error, ValueError):
+    if isinstance(error, (ValueError, StoreError)):
         return False
     return getattr(error, "errno", None) not in _LASTING_ERRNOS
 
@@ -128,8 +137,19 @@ def _read_once(uri: str) -> bytes:
     check_filesystem(uri)
     if is_local(uri):
         _require_regular_file(uri)
-    with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+    with open_file(uri, CompressionTypes.UNCOMPRESSED) as file:
         return bytes(file.read())
+
+
+@contextmanager
+def open_file(uri: str, compression: str = CompressionTypes.AUTO) -> Iterator[BinaryIO]:
+    """Open a file for reading; its compression is told by its name's extension.
+
+    Raises:
+        OSError: if the file cannot be read, be it on opening or later.
+    """
+    with os_errors(uri), FileSystems.open(uri, compression_type=compression) as file:
+        yield file
 
 
 def _require_regular_file(path: str) -> None:
@@ -145,7 +165,7 @@ def read_lines(path: str) -> Iterator[str]:
 
     Compression is told by the name's extension. Bytes that are no UTF-8 come escaped, as `\xe9`.
     """
-    with FileSystems.open(path) as file:
+    with open_file(path) as file:
         while line := file.readline():
             text = line.decode("utf-8", "backslashreplace").strip("\ufeff\r\n")
             if text.strip():
@@ -161,11 +181,14 @@ def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
     """
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     try:
-        with FileSystems.create(temporary, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            write(file)
-        FileSystems.rename([temporary], [path])
+        with os_errors(path):
+            uncompressed = CompressionTypes.UNCOMPRESSED
+            with FileSystems.create(temporary, compression_type=uncompressed) as file:
+                write(file)
+            FileSystems.rename([temporary], [path])
     except BaseException:
-        delete(temporary)
+        with suppress(*READ_ERRORS):  # The first error tells more.
+            delete(temporary)
         raise
 
 
@@ -180,7 +203,8 @@ def write_file(path: str, content: bytes) -> None:
 
 def exists(path: str) -> bool:
     """Tell whether a file or folder exists."""
-    return bool(FileSystems.exists(path))
+    with os_errors(path):
+        return bool(FileSystems.exists(path))
 
 
 def delete(path: str) -> None:
@@ -191,21 +215,31 @@ def delete(path: str) -> None:
         return
     files = [metadata.path for metadata in list_files(path)] or [path]
     if exists(files[0]):
-        FileSystems.delete(files)
+        with os_errors(path):
+            FileSystems.delete(files)
 
 
 def rename(source: str, target: str) -> None:
     """Move a file, over one that is there."""
     if is_local(target):
         os.makedirs(os.path.dirname(target), exist_ok=True)
-    FileSystems.rename([source], [target])
+    with os_errors(target):
+        FileSystems.rename([source], [target])
 
 
 def list_files(folder: str) -> list[FileMetadata]:
     """List the files right below a folder; a folder that does not exist is empty."""
     try:
-        return list(FileSystems.match([join(folder, "*")])[0].metadata_list)
-    except BeamIOError:
-        if exists(folder):
-            raise
+        return match(join(folder, "*"))
+    except FileNotFoundError:
         return []
+
+
+def match(pattern: str, limit: int | None = None) -> list[FileMetadata]:
+    """List the files that a pattern names, of remote ones at most `limit`.
+
+    The empty objects with a slash at the end that stand for folders in some stores are left out.
+    """
+    with os_errors(pattern):
+        found = FileSystems.match([pattern], [limit])[0].metadata_list
+    return [metadata for metadata in found if not metadata.path.endswith("/")]

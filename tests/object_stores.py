@@ -1,0 +1,228 @@
+"""Object stores on loopback: servers that others wrote, and a proxy before them that fails."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import threading
+import urllib.request
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import boto3
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from gcp_storage_emulator.server import create_server
+from google.cloud import storage as gcs
+from moto.server import ThreadedMotoServer
+
+BUCKET = "bucket"
+FAULTS = ("unavailable", "half", "slow")
+_SLOW_S = 0.3
+
+
+class Proxy:
+    """Passes requests on to a server, and spoils the first GET of some objects.
+
+    Which ones follows from the seed and the object's name, not from the order of requests, and the
+    next GET of the same object is left alone.
+    """
+
+    def __init__(self, target: str):
+        self.target = urlsplit(target).netloc
+        self.fault_ratio = 0.0
+        self.accepts_tokens = True
+        self.turn = threading.Lock()
+        self.injected: Counter[str] = Counter()
+        self._spoiled: set[str] = set()
+        handler = type("Handler", (_ProxyHandler,), {"proxy": self})
+        self._server = _Server(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def choose_fault(self, method: str, path: str) -> str | None:
+        name = unquote(urlsplit(path).path)
+        dice = random.Random(f"0 {name}")
+        if method != "GET" or "/photos/" not in name or name in self._spoiled:
+            return None
+        if dice.random() >= self.fault_ratio:
+            return None
+        self._spoiled.add(name)
+        fault = dice.choice(FAULTS)
+        self.injected[fault] += 1
+        return fault
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64  # With the default of 5, connections wait for a second.
+
+
+class _ProxyHandler(BaseHTTPRequestHandler):
+    proxy: Proxy
+    protocol_version = "HTTP/1.1"  # Of an older server boto3 waits a second before each upload.
+    disable_nagle_algorithm = True
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/token":
+            self._give_token()
+            return
+        fault = self.proxy.choose_fault(self.command, self.path)
+        if fault == "unavailable":
+            self._answer(503, {}, b"")
+            return
+        if fault == "slow":
+            threading.Event().wait(_SLOW_S)
+        with self.proxy.turn:
+            upstream = http.client.HTTPConnection(self.proxy.target)
+            upstream.request(self.command, self.path, body, dict(self.headers))
+            response = upstream.getresponse()
+            content = response.read()
+            upstream.close()
+        self._answer(response.status, dict(response.getheaders()), content, fault == "half")
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _pass_on  # noqa: N815
+
+    def _give_token(self) -> None:
+        accepted = {"access_token": "token", "expires_in": 3600, "token_type": "Bearer"}
+        refused = {"error": "invalid_grant", "error_description": "Invalid JWT Signature."}
+        ok = self.proxy.accepts_tokens
+        content = json.dumps(accepted if ok else refused).encode()
+        self._answer(200 if ok else 400, {"Content-Type": "application/json"}, content)
+
+    def _answer(self, status: int, headers: dict, content: bytes, cut: bool = False) -> None:
+        self.send_response_only(status)
+        kept = {name.title(): value for name, value in headers.items()}
+        for name in ("Connection", "Transfer-Encoding"):
+            kept.pop(name, None)
+        kept.setdefault("Content-Length", str(len(content)))
+        for name, value in kept.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if cut else content)
+        self.close_connection = cut
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class S3Store:
+    """S3, by moto."""
+
+    scheme = "s3"
+    extra = "aws"
+
+    def __init__(self) -> None:
+        self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        self._server.start()
+        self._url = "http://{}:{}".format(*self._server.get_host_and_port())
+        self.proxy = Proxy(self._url)
+        keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+        place = {"region_name": "us-east-1", "endpoint_url": self._url}
+        self._client = boto3.client("s3", **place, **keys)
+        self._client.create_bucket(Bucket=BUCKET)
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """What points the store's own tools here, with credentials."""
+        return {
+            "AWS_ENDPOINT_URL": self.proxy.url,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_CONFIG_FILE": str(folder / "none"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(folder / "none"),
+        }
+
+    def upload(self, key: str, content: bytes) -> None:
+        self._client.put_object(Bucket=BUCKET, Key=key, Body=content)
+
+    def download(self, prefix: str) -> dict[str, bytes]:
+        listing = self._client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+        keys = [item["Key"] for item in listing.get("Contents", [])]
+        return {key: self._client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(Bucket=BUCKET, Key=key)
+
+    def deny(self, denied: bool) -> None:
+        """Refuse all credentials, or accept all."""
+        calls = b"0" if denied else b"1000000000"
+        request = urllib.request.Request(f"{self._url}/moto-api/reset-auth", calls)
+        request.add_header("Content-Type", "text/plain")
+        urllib.request.urlopen(request).close()
+
+    def stop(self) -> None:
+        self.proxy.stop()
+        self._server.stop()
+
+
+class GcsStore:
+    """Google Cloud Storage, by gcp-storage-emulator; the proxy hands out the tokens."""
+
+    scheme = "gs"
+    extra = "gcp"
+
+    def __init__(self) -> None:
+        self._server = create_server("127.0.0.1", 0, in_memory=True)
+        self._server.start()
+        port = self._server._api._httpd.server_port
+        self.proxy = Proxy(f"http://127.0.0.1:{port}")
+        self._key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._client = gcs.Client.create_anonymous_client()
+        self._client._connection.API_BASE_URL = f"http://127.0.0.1:{port}"
+        self._bucket = self._client.create_bucket(BUCKET, project="project")
+
+    def environment(self, folder: Path) -> dict[str, str]:
+        """What points the store's own tools here, with credentials."""
+        key = self._key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        account = {
+            "type": "service_account",
+            "project_id": "project",
+            "private_key_id": "1",
+            "private_key": key.decode(),
+            "client_email": "test@project.invalid",
+            "token_uri": f"{self.proxy.url}/token",
+        }
+        (folder / "account.json").write_text(json.dumps(account))
+        return {
+            "STORAGE_EMULATOR_HOST": self.proxy.url,
+            "CLOUD_STORAGE_EMULATOR_ENDPOINT": self.proxy.url,
+            "GOOGLE_APPLICATION_CREDENTIALS": str(folder / "account.json"),
+            "NO_GCE_CHECK": "true",
+        }
+
+    def upload(self, key: str, content: bytes) -> None:
+        self._bucket.blob(key).upload_from_string(content)
+
+    def download(self, prefix: str) -> dict[str, bytes]:
+        blobs = self._client.list_blobs(self._bucket, prefix=prefix)
+        return {blob.name: blob.download_as_bytes() for blob in blobs}
+
+    def delete(self, key: str) -> None:
+        self._bucket.delete_blob(key)
+
+    def deny(self, denied: bool) -> None:
+        """Refuse all credentials, or accept all."""
+        self.proxy.accepts_tokens = not denied
+
+    def stop(self) -> None:
+        self.proxy.stop()
+        self._server.stop()
+
+
+STORES = {"s3": S3Store, "gs": GcsStore}

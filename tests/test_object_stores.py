@@ -1,0 +1,185 @@
+"""Images, lists, manifests, model and output on S3 and GCS, with and without faults between."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.internal.gcp import auth
+from conftest import hash_files
+
+from object_stores import BUCKET, FAULTS, STORES
+from pipeline.main import main
+from transforms import model as model_module
+from transforms import storage, stores
+from transforms.match import InputSpec, list_images
+
+TABLES = ("embeddings", "failures")
+
+
+@pytest.fixture(scope="module", params=STORES)
+def filled(request, photos, model_path):
+    """A store with the photographs and the model."""
+    store = STORES[request.param]()
+    for name, folder in (("photos", photos), ("model", Path(model_path))):
+        for file in folder.rglob("*"):
+            if file.is_file():
+                store.upload(f"{name}/{file.relative_to(folder)}", file.read_bytes())
+    # Consoles of stores mark folders with empty objects.
+    store.upload("photos/", b"")
+    store.upload("model/variables/", b"")
+    uris = [f"{store.scheme}://{BUCKET}/{key}" for key in store.download("photos/group")]
+    lines = [*uris, uris[0], f"{store.scheme}://{BUCKET}/photos/gone.jpg"]
+    store.upload("list.txt", "\n".join(lines).encode())
+    store.upload("images.csv", f"uri,label\n{uris[0]},7\n".encode())
+    yield store
+    store.stop()
+
+
+@pytest.fixture
+def store(filled, tmp_path, monkeypatch):
+    """The store, where its own tools find it, as in a process that has not asked it before."""
+    for name, value in filled.environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(auth._Credentials, "_credentials_init", False)
+    monkeypatch.setattr(stores._SharedSession, "_clients", {})
+    storage._check_scheme.cache_clear()
+    model_module._load_once.cache_clear()
+    yield filled
+    filled.deny(False)
+    filled.proxy.fault_ratio = 0.0
+    for key in filled.download("out"):
+        filled.delete(key)
+
+
+@pytest.fixture(scope="module")
+def local(photos, model_path, tmp_path_factory):
+    """The dataset of the same images and the same model, all of it on local files."""
+    output = tmp_path_factory.mktemp("local") / "out"
+    flags = ["--input", str(photos), "--model", model_path, "--output", str(output)]
+    assert main(["extract", *flags, "--max-failure-ratio", "1"]) == 0
+    return output
+
+
+def extract(store, *flags: str, **replaced: str) -> int:
+    """Run `beamvec extract`, with {} in the flags standing for the bucket's URI."""
+    options = {"output": "{}/out", "model": "{}/model", **replaced}
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    root = f"{store.scheme}://{BUCKET}"
+    words = [word.format(root) for word in [*words, *flags]]
+    return main(["extract", "--max-failure-ratio", "1", *words])
+
+
+def rows(contents: dict[str, bytes], table: str) -> list[dict]:
+    """Return a table's rows without their URIs."""
+    files = [contents[name] for name in sorted(contents) if f"{table}/" in name]
+    read = [pq.read_table(io.BytesIO(file)).drop_columns("uri").to_pylist() for file in files]
+    return [row for part in read for row in part]
+
+
+def test_a_folder_gives_what_the_local_one_gives(store, local, capsys):
+    assert extract(store, "--input", "{}/photos", "--chunk-size", "10") == 0
+    written = store.download("out/")
+    expected = {str(file): file.read_bytes() for file in local.rglob("*.parquet")}
+    for table in TABLES:
+        assert rows(written, table) == rows(expected, table)
+    assert len(rows(written, "embeddings")) == 21
+    assert {name.split("/")[1] for name in written} == {*TABLES, "run.json", "_SUCCESS"}
+    capsys.readouterr()
+    assert extract(store, "--input", "{}/photos/") == 0
+    assert "finished already" in capsys.readouterr().out
+    assert extract(store, "--input", "{}") == 0
+    assert "finished already" in capsys.readouterr().out
+    assert extract(store, "--input", "{}/photos/group0") == 2
+    assert "another input" in capsys.readouterr().err
+    assert main(["inspect", f"{store.scheme}://{BUCKET}/out"]) == 0
+    assert "23 inputs = 21 embeddings + 2 failures" in capsys.readouterr().out
+
+
+def test_a_list_gives_the_same_bytes_in_the_store_and_on_disk(store, tmp_path):
+    assert extract(store, "--input-list", "{}/list.txt") == 0
+    assert extract(store, "--input-list", "{}/list.txt", output=str(tmp_path / "out")) == 0
+    written = store.download("out/")
+    for name, content in written.items():
+        (tmp_path / "copy" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "copy" / name).write_bytes(content)
+    assert hash_files(tmp_path / "copy" / "out") == hash_files(tmp_path / "out")
+    (failure,) = [row for row in rows(written, "failures") if row["stage"] == "read"]
+    assert failure["error_type"] == "FileNotFoundError"
+    assert "photos/gone.jpg" in failure["message"]
+
+
+def test_manifests_and_globs(store):
+    assert extract(store, "--manifest", "{}/images.csv") == 0
+    assert [row["label"] for row in rows(store.download("out/"), "embeddings")] == [7]
+    pattern = f"{store.scheme}://{BUCKET}/photos/*/*.PNG"
+    assert len(list(list_images(InputSpec(patterns=(pattern,))))) == 7
+
+
+def test_faults_between_change_nothing(store, local):
+    store.proxy.fault_ratio = 0.4
+    assert extract(store, "--input", "{}/photos") == 0
+    assert set(store.proxy.injected) == set(FAULTS)
+    written = store.download("out/")
+    expected = {str(file): file.read_bytes() for file in local.rglob("*.parquet")}
+    for table in TABLES:
+        assert rows(written, table) == rows(expected, table)
+
+
+PHOTOS = ("--input", "{}/photos")
+MISTAKES = {
+    "input, key": (["--input", "{}/nothing"], {}, "no such file or folder"),
+    "input, bucket": (["--input", "{}-not/photos"], {}, "-not/photos"),
+    "list, key": (["--input-list", "{}/nothing"], {}, "cannot read --input-list"),
+    "manifest, key": (["--manifest", "{}/nothing.csv"], {}, "cannot read --manifest"),
+    "model, key": (PHOTOS, {"model": "{}/nothing"}, "no model at"),
+    "model, bucket": (PHOTOS, {"model": "{}-not/model"}, "model"),
+    "output, bucket": (PHOTOS, {"output": "{}-not/out"}, "cannot write to --output"),
+}
+
+
+def read_complaint(capsys) -> str:
+    """Return what is on standard error, which must be one line."""
+    error = capsys.readouterr().err
+    assert error.startswith("beamvec: ")
+    assert error.count("\n") == 1
+    return error
+
+
+@pytest.mark.parametrize(("flags", "replaced", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_what_is_missing_ends_with_2(store, flags, replaced, message, capsys):
+    assert extract(store, *flags, **replaced) == 2
+    assert message in read_complaint(capsys)
+    assert not store.download("out")
+
+
+@pytest.mark.parametrize("part", ["input", "model", "output"])
+def test_wrong_credentials_end_with_2(store, part, photos, model_path, tmp_path, capsys):
+    store.deny(True)
+    uris = {"input": str(photos), "model": model_path, "output": str(tmp_path / "out")}
+    uris[part] = f"{{}}/{part}"
+    assert extract(store, **uris) == 2
+    error = read_complaint(capsys)
+    assert uris[part].format(f"{store.scheme}://{BUCKET}") in error
+    assert any(reason in error for reason in ("Access denied", "Invalid JWT Signature"))
+
+
+def test_without_credentials_s3_is_refused_at_once(store, monkeypatch, capsys):
+    if store.scheme != "s3":
+        pytest.skip("Beam asks GCS as nobody where there are no credentials")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    assert extract(store, *PHOTOS) == 2
+    assert "no credentials for s3://; set AWS_PROFILE" in read_complaint(capsys)
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    assert extract(store, *PHOTOS) == 2
+    assert "nobody" in read_complaint(capsys)
+
+
+def test_inspect_tells_in_one_line_what_it_cannot_open(store, capsys):
+    assert main(["inspect", f"{store.scheme}://{BUCKET}/nothing"]) == 2
+    assert "no finished dataset" in read_complaint(capsys)
