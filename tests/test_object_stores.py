@@ -88,7 +88,7 @@ def test_a_folder_gives_what_the_local_one_gives(store, local, capsys):
     for table in TABLES:
         assert rows(written, table) == rows(expected, table)
     assert len(rows(written, "embeddings")) == 21
-    assert {name.split("/")[1] for name in written} == {*TABLES, "run.json", "_SUCCESS"}
+    assert {name.split("/")[1] for name in written} == {*TABLES, "_inputs", "run.json", "_SUCCESS"}
     capsys.readouterr()
     assert extract(store, "--input", "{}/photos/") == 0
     assert "finished already" in capsys.readouterr().out

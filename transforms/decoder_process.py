@@ -11,8 +11,10 @@ from __future__ import annotations
 import fcntl
 import importlib
 import json
+import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -26,16 +28,22 @@ ORPHAN_S = 600
 
 def main() -> None:
     """Serve the connection whose file descriptor the command line names."""
-    descriptor, decoder, large_path = sys.argv[1:]
+    descriptor, decoder = sys.argv[1:]
     module, _, name = decoder.partition(":")
     decode = getattr(importlib.import_module(module), name)
-    with Connection(int(descriptor)) as connection, open(large_path, "rb") as large:
+    with Connection(int(descriptor)) as connection, _open_lock() as large:
         try:
             while True:
                 request = json.loads(connection.recv_bytes())
                 _serve(connection, decode, connection.recv_bytes(), request, large)
         except (EOFError, OSError):
             return  # The parent is gone, or has closed the connection.
+
+
+def _open_lock() -> BinaryIO:
+    """Open the file whose lock is held while a large image is decoded, one for each user."""
+    path = os.path.join(tempfile.gettempdir(), f"beamvec-{os.getuid()}.lock")
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "rb")
 
 
 def _serve(

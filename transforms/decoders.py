@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,8 +64,6 @@ class DecoderPool:
     def __init__(self, count: int, decoder: str = PILLOW, timeout_s: float = TIMEOUT_S):
         self._decoder = decoder
         self._timeout_s = timeout_s
-        # Held while a large image is decoded, by one process of the pool at a time.
-        self._large = tempfile.NamedTemporaryFile(prefix="beamvec-", suffix=".lock")  # noqa: SIM115
         self._idle: queue.LifoQueue[_Decoder | None] = queue.LifoQueue()
         for _ in range(count):
             self._idle.put(None)
@@ -99,7 +96,7 @@ class DecoderPool:
 
     @contextmanager
     def _borrow(self) -> Iterator[_Decoder]:
-        decoder = self._idle.get() or _Decoder(self._decoder, self._large.name)
+        decoder = self._idle.get() or _Decoder(self._decoder)
         try:
             yield decoder
         finally:
@@ -114,17 +111,16 @@ class DecoderPool:
                 break
             if decoder:
                 decoder.stop()
-        self._large.close()
 
 
 class _Decoder:
     """One process, and the connection to it."""
 
-    def __init__(self, decoder: str, large_path: str):
+    def __init__(self, decoder: str):
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(theirs.fileno()), decoder, large_path],
+                [sys.executable, "-c", _START, str(theirs.fileno()), decoder],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -20,7 +20,7 @@ MAX_PIXELS = 178_956_970
 """Images of more pixels are refused as decompression bombs: Pillow's own default limit."""
 
 LARGE_PIXELS = 25_000_000
-"""Images of more pixels are decoded one at a time by each worker, so that memory stays bounded."""
+"""Images of more pixels are decoded one at a time on a machine, so that memory stays bounded."""
 
 # What is done in float64 or needs copies would take gigabytes for a whole image of `MAX_PIXELS`.
 _BLOCK_PIXELS = 1 << 20
