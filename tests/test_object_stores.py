@@ -120,6 +120,14 @@ def test_manifests_and_globs(store):
     assert len(list(list_images(InputSpec(patterns=(pattern,))))) == 7
 
 
+def test_an_append_adds_what_is_missing(store):
+    assert extract(store, "--input", "{}/photos/group0") == 0
+    assert extract(store, "--input", "{}/photos", "--append") == 0
+    written = store.download("out/")
+    assert len(rows(written, "embeddings")) == 21
+    assert not [name for name in written if "chunks" in name or name.endswith((".tmp", "_LOCK"))]
+
+
 def test_faults_between_change_nothing(store, local):
     store.proxy.fault_ratio = 0.4
     assert extract(store, "--input", "{}/photos") == 0
