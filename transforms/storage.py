@@ -185,6 +185,9 @@ def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
             uncompressed = CompressionTypes.UNCOMPRESSED
             with FileSystems.create(temporary, compression_type=uncompressed) as file:
                 write(file)
+                if is_local(path):  # Else a power cut could leave the name without the content.
+                    file.flush()
+                    os.fsync(file.fileno())
             FileSystems.rename([temporary], [path])
     except BaseException:
         with suppress(*READ_ERRORS):  # The first error tells more.
