@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, NoReturn
 
@@ -66,33 +66,63 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
         model = load_model(config.model, config.batch_size)
     except ModelError as error:
         raise UsageError(str(error)) from error
+    launch = Launch(config, settings, model, options, runner, launched_s, args.verbose)
     try:
         with hold_output(config.output):
-            # Another run may have been at it until the lock was ours.
-            found = inspect_output(output, settings, config.overwrite)
-            if storage.exists(storage.join(output.chunks_path, PUBLICATION_FILE)):
-                publish(config.output, output.chunks_path)
-                return _report(config)
-            if nothing_to_do(found, config):
-                return _finish_again(config, output, found)
-            generation = found.next_generation if config.append else 0
-            output = replace(
-                output, metadata=describe_dataset(config, model), generation=generation
-            )
-            run = RunInfo(
-                output=config.output,
-                chunks_path=output.chunks_path,
-                launched_s=launched_s,
-                started_s=time.time(),
-                description=describe_launch(config, model, settings, options),
-                before=found.run if generation else None,
-            )
-            prepare_output(output, settings, found)
-            pipeline = beam.Pipeline(runner=runner, options=options)
-            build_pipeline(pipeline, config, model, output, digest_settings(settings), run)
-            return _watch(pipeline, config, output, is_local_runner(options), args.verbose)
+            return _run_holding(launch, output)
     except KeyboardInterrupt:
         _leave_at_once(is_local_runner(options))
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What is settled before the output is touched.
+
+    Attributes:
+        config: what the flags say.
+        settings: every setting that changes a byte of the dataset.
+        model: the loaded model.
+        options: Beam's own options.
+        runner: what runs the pipeline.
+        launched_s: when the command started, in seconds since 1970.
+        verbose: whether to show whole errors.
+    """
+
+    config: ExtractConfig
+    settings: dict[str, Any]
+    model: FeatureModel
+    options: PipelineOptions
+    runner: PipelineRunner
+    launched_s: float
+    verbose: bool
+
+
+def _run_holding(launch: Launch, output: OutputOptions) -> int:
+    """Run the pipeline into an output folder that this process holds; return the exit code."""
+    config = launch.config
+    # Another run may have been at it until the lock was ours.
+    found = inspect_output(output, launch.settings, config.overwrite)
+    if storage.exists(storage.join(output.chunks_path, PUBLICATION_FILE)):
+        publish(config.output, output.chunks_path)
+        return _report(config)
+    if nothing_to_do(found, config):
+        return _finish_again(config, output, found)
+    generation = found.next_generation if config.append else 0
+    metadata = describe_dataset(config, launch.model)
+    output = replace(output, metadata=metadata, generation=generation)
+    run = RunInfo(
+        output=config.output,
+        chunks_path=output.chunks_path,
+        launched_s=launch.launched_s,
+        started_s=time.time(),
+        description=describe_launch(launch),
+        before=found.run if generation else None,
+    )
+    prepare_output(output, launch.settings, found)
+    pipeline = beam.Pipeline(runner=launch.runner, options=launch.options)
+    digest = digest_settings(launch.settings)
+    build_pipeline(pipeline, config, launch.model, output, digest, run)
+    return _watch(pipeline, config, output, is_local_runner(launch.options), launch.verbose)
 
 
 def nothing_to_do(found: FoundOutput, config: ExtractConfig) -> bool:
@@ -124,14 +154,12 @@ def describe_dataset(config: ExtractConfig, model: FeatureModel) -> dict[str, An
     }
 
 
-def describe_launch(
-    config: ExtractConfig, model: FeatureModel, settings: dict[str, Any], options: PipelineOptions
-) -> dict[str, Any]:
+def describe_launch(launch: Launch) -> dict[str, Any]:
     """Return the part of `run.json` that is known before the run."""
-    spec = config.input
+    config, model, spec = launch.config, launch.model, launch.config.input
     return {
         "beamvec": __version__,
-        "settings": settings,
+        "settings": launch.settings,
         "model": {
             "handle": redact(config.model),
             "fingerprint": model.fingerprint,
@@ -146,7 +174,7 @@ def describe_launch(
         },
         "batch_size": config.batch_size,
         "chunk_size": config.chunk_size,
-        "runner": options.view_as(StandardOptions).runner or "FnApiRunner",
+        "runner": launch.options.view_as(StandardOptions).runner or "FnApiRunner",
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in _PACKAGES},

@@ -23,13 +23,8 @@ SETTINGS_FILE = "settings.json"
 _LEFTOVER = re.compile(r"(settings\.json|run\.json|_SUCCESS)\.[0-9a-f]{32}\.tmp")
 
 
-_TABLES_AND_MARKS = (
-    schema.SUCCESS_FILE,
-    schema.RUN_FILE,
-    schema.EMBEDDINGS_DIR,
-    schema.FAILURES_DIR,
-    schema.INPUTS_DIR,
-)
+_MARKS = (schema.SUCCESS_FILE, schema.RUN_FILE)
+_TABLES = (schema.EMBEDDINGS_DIR, schema.FAILURES_DIR, schema.INPUTS_DIR)
 
 
 class OutputState(Enum):
@@ -166,8 +161,9 @@ def prepare_output(output: OutputOptions, settings: Mapping[str, Any], found: Fo
         # Before anything is cleared: killed in between, the folder still tells whose it is.
         content = json.dumps(begun, indent=2).encode()
         storage.write_file(storage.join(output.chunks_path, SETTINGS_FILE), content)
-        for name in () if append else _TABLES_AND_MARKS:
-            storage.delete(storage.join(output.path, name))
+        # What a run before has merged may have been cut into other parts.
+        for name in _TABLES if append else (*_MARKS, *_TABLES):
+            storage.delete(storage.join(output.parts_path, name))
         for file in storage.list_files(output.path):
             if _is_leftover(file.path):
                 storage.delete(file.path)

@@ -197,6 +197,28 @@ def test_an_append_that_was_stopped_goes_on(append, folder, tmp_path, monkeypatc
     assert read_run(tmp_path / "out")["appended"][0]["counts"]["taken_over"] == 7
 
 
+def test_parts_of_an_append_that_was_stopped_are_not_taken_for_whole(
+    append, folder, tmp_path, monkeypatch
+):
+    flags = ["--rows-per-shard", "3"]
+    append(*flags)
+    for i in range(5):
+        shutil.copy(folder / "00.jpg", folder / f"new{i}.jpg")
+
+    def fail(*_):
+        raise OSError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.report.describe_run", fail)
+        assert append(*flags) == 3
+    staged = tmp_path / "out" / "chunks" / "parts" / "embeddings"
+    assert len(os.listdir(staged)) == 2
+    for i in range(3):
+        (folder / f"new{i}.jpg").unlink()
+    assert append(*flags) == 0
+    assert len(read_rows(tmp_path / "out")) == 14
+
+
 def test_an_object_store(folder, tmp_path, monkeypatch, model_path):
     monkeypatch.setattr(disk_filesystem.DiskFileSystem, "root", tmp_path)
     command = ["extract", "--input", "disk://in", "--model", model_path, "--append"]
