@@ -7,10 +7,10 @@ from typing import Any
 
 from embeddings import schema
 from pipeline.units import format_duration
+from transforms.records import NAMED
 
 _TOP_ERRORS = 5
 _EXAMPLE = 90
-NAMED = 5
 _STEPS = ("read", "decode", "infer", "write")
 RANDOM_WEIGHTS = (
     "WARNING: this model has RANDOM WEIGHTS. Its embeddings show that the pipeline works; they do "

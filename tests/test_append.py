@@ -29,6 +29,10 @@ def folder(tmp_path, photos) -> Path:
     return copy
 
 
+def fail(*_):
+    raise OSError("killed")
+
+
 @pytest.fixture
 def append(extract, folder):
     def run(*flags: str | Path, **kwargs) -> int:
@@ -185,9 +189,6 @@ def test_an_append_that_was_stopped_goes_on(append, folder, tmp_path, monkeypatc
     for i in range(6):
         shutil.copy(folder / "00.jpg", folder / f"new{i}.jpg")
 
-    def fail(*_):
-        raise OSError("killed")
-
     with monkeypatch.context() as patch:
         patch.setattr("transforms.merge.merge_shard", fail)
         assert append("--chunk-size", "2") == 3
@@ -204,9 +205,6 @@ def test_parts_of_an_append_that_was_stopped_are_not_taken_for_whole(
     append(*flags)
     for i in range(5):
         shutil.copy(folder / "00.jpg", folder / f"new{i}.jpg")
-
-    def fail(*_):
-        raise OSError("killed")
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.report.describe_run", fail)
