@@ -32,6 +32,7 @@ setup(
     extras_require={
         "gcp": ["apache-beam[gcp]"],
         "aws": ["apache-beam[aws]"],
+        "openvino": ["openvino>=2025.0,<2027"],
         "demo": ["scikit-image>=0.25,<0.27"],
         "dev": [
             "hypothesis>=6.100",

@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipeline.options import UsageError
 from transforms import manifest, storage
 from transforms.match import InputError, InputSpec, check_input
-from transforms.settings import Resize, count_cpus
+from transforms.settings import Engine, Precision, Resize, count_cpus
 
 _RANGES = {
     "batch_size": (2, 4096),
@@ -33,6 +33,8 @@ class ExtractConfig:
     output: str
     model: str
     resize: Resize
+    precision: Precision
+    engine: Engine
     batch_size: int
     chunk_size: int
     rows_per_shard: int
@@ -58,6 +60,8 @@ def build_config(args: argparse.Namespace) -> ExtractConfig:
         output=_build_output(args.output),
         model=args.model,
         resize=args.resize,
+        precision=args.precision,
+        engine=args.engine,
         batch_size=args.batch_size,
         chunk_size=args.chunk_size,
         rows_per_shard=args.rows_per_shard,
@@ -135,6 +139,7 @@ def _has_workers(flags: list[str]) -> bool:
 def _explain_unknown(flag: str, parser: argparse.ArgumentParser) -> str:
     known = [name for action in parser._actions for name in action.option_strings]
     own = ["--input", "--input-list", "--manifest", "--output", "--model", "--resize"]
+    own += ["--precision", "--engine"]
     own += ["--batch-size", "--chunk-size", "--rows-per-shard", "--max-failure-ratio"]
     near = difflib.get_close_matches(flag.split("=")[0], [*own, *known], n=1)
     hint = f"; did you mean {near[0]}?" if near else "; see `beamvec extract --help`"

@@ -36,6 +36,7 @@ from pipeline.progress import LOCAL_POLL_S, REMOTE_POLL_S, ChunkWatcher, show_pr
 from pipeline.report import PUBLICATION_FILE, RunInfo, publish
 from pipeline.summary import describe_errors, failure_ratio, failures_folder, summarize
 from transforms import storage
+from transforms.decoders import shared_pool
 from transforms.match import list_images
 from transforms.model import FeatureModel, load_model
 from transforms.plan import account_inputs, digest_settings
@@ -63,7 +64,12 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
             return _finish_again(config, output, found)
         if sys.stderr.isatty():
             print("loading the model", end="\r", file=sys.stderr)
-        model = load_model(config.model, config.batch_size)
+        # What the workers of another machine can do, they see when they load it.
+        local = is_local_runner(options)
+        if local:
+            shared_pool().start()  # They get ready meanwhile.
+        precision = config.precision if local else "float32"
+        model = load_model(config.model, config.batch_size, precision, config.engine)
     except ModelError as error:
         raise UsageError(str(error)) from error
     launch = Launch(config, settings, model, options, runner, launched_s, args.verbose)
@@ -135,7 +141,8 @@ def describe_settings(config: ExtractConfig, fingerprint: str) -> dict[str, Any]
     return {
         "model": fingerprint,
         "resize": config.resize,
-        "precision": "float32",
+        "precision": config.precision,
+        "engine": config.engine,
         "rows_per_shard": config.rows_per_shard,
         "columns": {field.name: str(field.type) for field in config.input.columns},
     }
@@ -149,7 +156,8 @@ def describe_dataset(config: ExtractConfig, model: FeatureModel) -> dict[str, An
         "dimension": model.dimension,
         "input_size": model.input_size,
         "resize": config.resize,
-        "precision": "float32",
+        "precision": config.precision,
+        "engine": config.engine,
         "version": __version__,
     }
 

@@ -35,7 +35,9 @@ def build_pipeline(
         settings_digest=settings_digest,
         total_path=storage.join(output.chunks_path, TOTAL_FILE),
     )
-    handler = FeatureModelHandler(model.handle, model.batch_size, model.fingerprint)
+    handler = FeatureModelHandler(
+        model.handle, model.batch_size, model.fingerprint, config.precision, config.engine
+    )
     refs = pipeline | "MatchImages" >> MatchImages(config.input)
     accounts = []
     if output.generation:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from embeddings import DatasetError
 from pipeline.options import UsageError, build_parser
+from transforms.imports import large_imports
 from transforms.redact import redact
 
 
@@ -46,7 +47,8 @@ def _run(args: argparse.Namespace, beam_flags: list[str]) -> int:
         from pipeline.model import run_model
 
         return run_model(args)
-    from pipeline.extract import run_extract
+    with large_imports():
+        from pipeline.extract import run_extract
 
     return run_extract(args, beam_flags)
 

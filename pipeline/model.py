@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 
+import numpy as np
+
 from pipeline.options import UsageError
 from pipeline.summary import RANDOM_WEIGHTS
 from transforms.export import export_model
@@ -38,6 +40,7 @@ def _export(args: argparse.Namespace) -> int:
 def _check(handle: str) -> int:
     model = load_model(handle, DEFAULT_BATCH_SIZE)
     size = model.input_size
+    model.embed(np.zeros((1, size, size, 3), np.uint8))  # Raises what only a call can show.
     print(f"model        {redact(handle)}")
     print(f"called as    {model.entry}")
     print(f"input        float32 [N, {size}, {size}, 3] RGB in [0, 1]")

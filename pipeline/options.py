@@ -75,6 +75,19 @@ def _add_extract(commands: _Commands) -> None:
         help="how images become square (%(default)s)",
     )
     add(
+        "--precision",
+        choices=settings.PRECISIONS,
+        default="float32",
+        help="what the model computes in (%(default)s); bfloat16 for CPUs with AVX512_BF16 or AMX, "
+        "float16 for GPUs",
+    )
+    add(
+        "--engine",
+        choices=settings.ENGINES,
+        default="tensorflow",
+        help="what runs the model (%(default)s); openvino is for CPUs and needs the extra openvino",
+    )
+    add(
         "--batch-size",
         type=int,
         default=settings.DEFAULT_BATCH_SIZE,

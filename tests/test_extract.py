@@ -39,6 +39,32 @@ def tables(dataset: Dataset) -> list[pa.Table]:
     return [dataset.read_embeddings(), dataset.read_failures()]
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--engine", "openvino"], "engine is tensorflow, not openvino"),
+        (["--engine", "openvino", "--append"], "engine is tensorflow, not openvino"),
+    ],
+)
+def test_engines_are_not_mixed_in_a_dataset(extract, photos, capsys, flags, message):
+    extract("--input", photos, "--max-failure-ratio", "1")
+    assert extract("--input", photos, *flags) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_openvino_gives_the_same_dataset_but_for_rounding(extract, photos, dataset):
+    flags = ["--input", photos, "--max-failure-ratio", "1"]
+    extract(*flags)
+    uris, vectors = dataset().read_vectors()
+    failures = dataset().read_failures()
+    assert extract(*flags, "--engine", "openvino", "--overwrite") == 0
+    assert dataset().run["settings"]["engine"] == "openvino"
+    again_uris, again = dataset().read_vectors()
+    assert again_uris == uris
+    np.testing.assert_allclose(again, vectors, rtol=1e-5, atol=1e-5)
+    assert dataset().read_failures().equals(failures)
+
+
 def test_every_image_is_a_row_or_a_failure(extract, dataset, photos, tmp_path, capsys):
     assert extract("--input", photos, "--max-failure-ratio", "0.5") == 0
     out = capsys.readouterr().out

@@ -105,6 +105,7 @@ class _DecodeFn(beam.DoFn):
 
     def setup(self) -> None:
         self._threads = ThreadPoolExecutor(READ_THREADS, "decode")
+        shared_pool().start()  # They get ready while the model is loaded.
 
     def process(self, chunk: Chunk) -> Iterator[DecodedChunk]:
         decoded = decode_chunk(chunk, self._size, self._resize, self._threads, shared_pool())

@@ -6,6 +6,7 @@ by itself when its parent is gone, however that died.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -68,6 +69,11 @@ class DecoderPool:
         for _ in range(count):
             self._idle.put(None)
 
+    def start(self) -> None:
+        """Start the processes that are missing, without waiting until they are ready."""
+        for decoder in self._take_idle():
+            self._idle.put(decoder or _Decoder(self._decoder))
+
     def decode(self, data: bytes, size: int, resize: Resize) -> tuple[DecodedImage, float]:
         """Decode an image in one of the processes, waiting for one that is free.
 
@@ -104,13 +110,16 @@ class DecoderPool:
 
     def close(self) -> None:
         """End the processes; those that are busy end when they are done."""
-        while True:
-            try:
-                decoder = self._idle.get_nowait()
-            except queue.Empty:
-                break
+        for decoder in self._take_idle():
             if decoder:
                 decoder.stop()
+
+    def _take_idle(self) -> list[_Decoder | None]:
+        taken = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                taken.append(self._idle.get_nowait())
+        return taken
 
 
 class _Decoder:

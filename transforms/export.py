@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from transforms.model import DEFAULT_INPUT_SIZE
+from transforms.contract import DEFAULT_INPUT_SIZE
 from transforms.saved_model import ModelError, import_tensorflow, write_weights_note
 from transforms.settings import KERAS_MODULES
 

@@ -16,6 +16,7 @@ from transforms.coders import InProcessCoder
 from transforms.model import FeatureModel, load_model
 from transforms.records import DecodedChunk, Effort, EmbeddedChunk, Failure
 from transforms.saved_model import ModelError
+from transforms.settings import Engine, Precision
 
 
 def embed_chunk(decoded: DecodedChunk, model: FeatureModel) -> EmbeddedChunk:
@@ -53,17 +54,28 @@ class FeatureModelHandler(ModelHandler[DecodedChunk, EmbeddedChunk, FeatureModel
         batch_size: images in each call of the model.
         fingerprint: what the model's fingerprint must be: every worker computes with the model
             that was checked at launch, or not at all.
+        precision: see `load_model`.
+        engine: see `load_model`.
     """
 
-    def __init__(self, handle: str, batch_size: int, fingerprint: str):
+    def __init__(
+        self,
+        handle: str,
+        batch_size: int,
+        fingerprint: str,
+        precision: Precision = "float32",
+        engine: Engine = "tensorflow",
+    ):
         self._handle = handle
         self._batch_size = batch_size
         self._fingerprint = fingerprint
+        self._precision = precision
+        self._engine = engine
         self._embedded = Metrics.counter("beamvec", "images_embedded")
 
     def load_model(self) -> FeatureModel:
         """Load the model, once per process."""
-        model = load_model(self._handle, self._batch_size)
+        model = load_model(self._handle, self._batch_size, self._precision, self._engine)
         if model.fingerprint != self._fingerprint:
             raise ModelError(
                 f"the model {self._handle} has changed since the launch: its fingerprint is "

@@ -19,6 +19,7 @@ from typing import Any
 from apache_beam.io.filesystem import FileMetadata
 
 from transforms import storage
+from transforms.imports import large_imports
 from transforms.redact import redact
 
 DOWNLOAD_TIMEOUT_S = 20.0
@@ -42,17 +43,20 @@ def import_tensorflow() -> Any:
     TensorFlow 2.21 writes some lines before it reads that variable, straight to the process's
     standard error, so that is turned away while the import lasts.
     """
-    if "tensorflow" in sys.modules or os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
-        return importlib.import_module("tensorflow")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        return importlib.import_module("tensorflow")
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    if "tensorflow" in sys.modules:
+        return sys.modules["tensorflow"]
+    with large_imports():
+        if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
+            return importlib.import_module("tensorflow")
+        sys.stderr.flush()
+        kept = os.dup(2)
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            return importlib.import_module("tensorflow")
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def fetch_model(handle: str) -> str:

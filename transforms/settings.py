@@ -8,6 +8,12 @@ from typing import Literal
 Resize = Literal["stretch", "crop", "pad"]
 RESIZE_MODES: tuple[Resize, ...] = ("stretch", "crop", "pad")
 
+Precision = Literal["float32", "bfloat16", "float16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
+
+Engine = Literal["tensorflow", "openvino"]
+ENGINES: tuple[Engine, ...] = ("tensorflow", "openvino")
+
 DEFAULT_MODEL = "https://tfhub.dev/google/imagenet/resnet_v2_50/feature_vector/5"
 DEFAULT_BATCH_SIZE = 32
 DEFAULT_CHUNK_SIZE = 128

@@ -1,0 +1,99 @@
+"""OpenVINO as the engine: the same SavedModel, on CPUs, without TensorFlow."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from transforms.contract import CompiledModel, choose_output, read_dimension, read_input_size
+from transforms.saved_model import ModelError, first_line
+from transforms.settings import Precision
+
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+"""Values of OpenVINO's property INFERENCE_PRECISION_HINT."""
+
+
+def _import_openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise ModelError(
+            "--engine openvino needs the package openvino: pip install 'beamvec[openvino]'"
+        ) from error
+    return openvino
+
+
+def compile_model(path: str, handle: str, batch_size: int, precision: Precision) -> CompiledModel:
+    """Read a SavedModel from a local folder, for batches of one size.
+
+    As many calls as there are streams run at the same time, each on cores of its own.
+
+    Raises:
+        ModelError: if it has no serving_default that is an image feature vector, or the precision
+            is of no use here.
+    """
+    openvino = _import_openvino()
+    core = openvino.Core()
+    _check_precision(core, precision)
+    try:
+        model = core.read_model(path)
+    except Exception as error:  # OpenVINO raises what it likes on damaged files.
+        raise ModelError(
+            f"OpenVINO cannot read the model {handle}: {first_line(error)}; use --engine tensorflow"
+        ) from error
+    image = model.inputs[0]
+    names = [port.get_any_name() for port in model.inputs]
+    size = read_input_size(handle, names, image.element_type.to_dtype().name, _shape(image))
+    index = 0
+    if len(model.outputs) > 1:
+        named = {name: i for i, port in enumerate(model.outputs) for name in port.get_names()}
+        index = named[choose_output(handle, named)]
+    model.reshape([batch_size, size, size, 3])
+    output = model.outputs[index]
+    dimension = read_dimension(handle, output.element_type.to_dtype().name, _shape(output))
+    if dimension is None:
+        raise ModelError(f"OpenVINO cannot tell how long the features of {handle} are")
+    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _HINTS[precision]}
+    compiled = core.compile_model(_take_pixels(openvino, model), "CPU", hints)
+    requests = threading.local()
+
+    def call(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        if not hasattr(requests, "own"):
+            requests.own = compiled.create_infer_request()
+        requests.own.infer({0: pixels}, share_inputs=True)
+        features: npt.NDArray[np.float32] = requests.own.get_output_tensor(index).data.copy()
+        return features
+
+    return CompiledModel(size, dimension, "serving_default", call)
+
+
+def _check_precision(core: Any, precision: Precision) -> None:
+    if precision not in _HINTS:
+        raise ModelError(
+            f"--engine openvino has no --precision {precision}; it has {' and '.join(_HINTS)}"
+        )
+    if precision == "bfloat16" and "BF16" not in core.get_property(
+        "CPU", "OPTIMIZATION_CAPABILITIES"
+    ):
+        raise ModelError(
+            "--precision bfloat16 would be no faster here: it needs a CPU with AVX512_BF16 or AMX; "
+            "use --precision float32"
+        )
+
+
+def _take_pixels(openvino: Any, model: Any) -> Any:
+    """Let a model take uint8 0..255 instead of float32 0..1."""
+    steps = openvino.preprocess.PrePostProcessor(model)
+    steps.input().tensor().set_element_type(openvino.Type.u8)
+    steps.input().preprocess().convert_element_type(openvino.Type.f32).scale(255.0)
+    return steps.build()
+
+
+def _shape(port: Any) -> list[int | None]:
+    shape = port.get_partial_shape()
+    if shape.rank.is_dynamic:
+        return [None] * 4
+    return [None if length.is_dynamic else length.get_length() for length in shape]
