@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import time
 from collections.abc import Iterator
@@ -68,8 +67,16 @@ def decode_chunk(
         decoders: where they are decoded.
     """
     pixels = np.empty((len(chunk.refs), size, size, 3), np.uint8)
-    decode = functools.partial(_decode_ref, size=size, resize=resize, decoders=decoders)
-    outcomes = list(threads.map(decode, chunk.refs, pixels))
+    found: dict[int, _Outcome] = {}
+    positions = iter(range(len(chunk.refs)))  # Each thread takes the next one when it is free.
+
+    def decode_next() -> None:
+        for i in positions:
+            found[i] = _decode_ref(chunk.refs[i], pixels[i], size, resize, decoders)
+
+    for lane in [threads.submit(decode_next) for _ in range(READ_THREADS)]:
+        lane.result()
+    outcomes = [found[i] for i in range(len(chunk.refs))]
     decoded = np.array([outcome.image is not None for outcome in outcomes], bool)
     return DecodedChunk(
         chunk=chunk,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import queue
 import signal
@@ -18,11 +17,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
 
+from transforms.decoder_process import receive, send
 from transforms.pixels import DecodedImage
 from transforms.settings import Resize, count_cpus
 
@@ -65,7 +64,7 @@ class DecoderPool:
     def __init__(self, count: int, decoder: str = PILLOW, timeout_s: float = TIMEOUT_S):
         self._decoder = decoder
         self._timeout_s = timeout_s
-        self._idle: queue.LifoQueue[_Decoder | None] = queue.LifoQueue()
+        self._idle: queue.SimpleQueue[_Decoder | None] = queue.SimpleQueue()
         for _ in range(count):
             self._idle.put(None)
 
@@ -138,7 +137,7 @@ class _Decoder:
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
-        self._connection = Connection(ours.detach())
+        self._connection = ours
 
     def is_alive(self) -> bool:
         return self._process.poll() is None
@@ -156,12 +155,11 @@ class _Decoder:
     ) -> tuple[DecodedImage, float]:
         start = time.perf_counter()
         try:
-            self._connection.send_bytes(json.dumps({"size": size, "resize": resize}).encode())
-            self._connection.send_bytes(data)
-            answer = self._receive(timeout_s)
+            self._connection.settimeout(timeout_s)
+            send(self._connection, {"size": size, "resize": resize}, data)
+            answer, pixels = self._receive(timeout_s)
             if "error_type" in answer:
                 raise DecoderError(answer["error_type"], answer["message"], answer["decode_s"])
-            pixels = np.frombuffer(self._connection.recv_bytes(), np.uint8)
         except TimeoutError:
             self.stop()
             message = f"the decoder took more than {timeout_s:g} s for this file"
@@ -170,20 +168,20 @@ class _Decoder:
             self.stop()
             raise self._explain_crash(time.perf_counter() - start) from None
         image = DecodedImage(
-            pixels.reshape(size, size, 3), answer["width"], answer["height"], answer["format"]
+            np.frombuffer(pixels, np.uint8).reshape(size, size, 3),
+            answer["width"],
+            answer["height"],
+            answer["format"],
         )
         return image, answer["decode_s"]
 
-    def _receive(self, timeout_s: float) -> dict[str, Any]:
-        wait_s: float | None = timeout_s
+    def _receive(self, timeout_s: float) -> tuple[dict[str, Any], bytearray]:
         while True:
-            if not self._connection.poll(wait_s):
-                raise TimeoutError
-            answer: dict[str, Any] = json.loads(self._connection.recv_bytes())
+            answer, body = receive(self._connection)
             if "state" not in answer:
-                return answer
+                return answer, body
             # Whoever holds the lock for large images is timed itself, so this wait ends.
-            wait_s = None if answer["state"] == "waiting" else timeout_s
+            self._connection.settimeout(None if answer["state"] == "waiting" else timeout_s)
 
     def _explain_crash(self, decode_s: float) -> DecoderError:
         code = self._process.returncode

@@ -127,18 +127,22 @@ def _build_function(
         entries["serving_default"] = lambda images: signature(**{name: images})
     reason = "it has neither a callable with `training` nor a signature serving_default"
     for entry, embed in entries.items():
-
-        def features(pixels: Any, embed: Callable[[Any], Any] = embed) -> Any:
-            output = embed(tf.cast(pixels, tf.float32) / 255.0)
-            return output[choose_output(handle, output)] if isinstance(output, dict) else output
-
-        function = tf.function(
-            features, input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False
-        )
         try:
-            return function.get_concrete_function(), entry
+            return _trace(tf, embed, handle, shape), entry
         except ModelError:
             raise
         except (TypeError, ValueError, tf.errors.OpError) as error:
             reason = first_line(error)
     raise ModelError(f"{handle} is no image feature vector model: {reason}")
+
+
+def _trace(
+    tf: Any, embed: Callable[[Any], Any], handle: str, shape: tuple[int, int, int, int]
+) -> Any:
+    # With a second argument, even a default one, TensorFlow would print all pixels at each call.
+    def features(pixels: Any) -> Any:
+        output = embed(tf.cast(pixels, tf.float32) / 255.0)
+        return output[choose_output(handle, output)] if isinstance(output, dict) else output
+
+    signature = [tf.TensorSpec(shape, tf.uint8)]
+    return tf.function(features, input_signature=signature, autograph=False).get_concrete_function()
