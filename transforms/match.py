@@ -147,14 +147,12 @@ def _is_image_name(path: str) -> bool:
 
 def _walk(folder: str) -> Iterator[str]:
     """Yield the files below a folder, dangling links included; an unreadable folder is an error."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for parent, folders, files in os.walk(folder, followlinks=True, onerror=fail):
-        folders[:] = [name for name in folders if not _leads_back(os.path.join(parent, name))]
-        for name in files:
-            yield os.path.join(parent, name)
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.is_dir():
+                yield entry.path
+            elif not _leads_back(entry.path):
+                yield from _walk(entry.path)
 
 
 def _leads_back(folder: str) -> bool:
