@@ -40,10 +40,9 @@ types: setup
 unit: setup
 	$(BIN)/pytest
 
-bench: setup ## measure what the README quotes
-	$(BIN)/python benchmarks/throughput.py
-	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/parquet_codec.py
+bench: setup ## measure what the README quotes; IMAGES=folder MODEL=folder take yours
+	$(BIN)/python benchmarks/run.py --json build/bench.json $(if $(IMAGES),--images '$(IMAGES)') \
+	  $(if $(MODEL),--model '$(MODEL)')
 
 lock: ## resolve requirements.lock anew, for all supported versions of Python (needs uv)
 	uv pip compile --universal --python-version 3.10 --no-header --extra demo --extra openvino --extra dev \

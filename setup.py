@@ -33,6 +33,8 @@ setup(
         "gcp": ["apache-beam[gcp]"],
         "aws": ["apache-beam[aws]"],
         "openvino": ["openvino>=2025.0,<2027"],
+        # A rival in the benchmarks, which say so where it is missing; too large for the lock file.
+        "bench": ["ray[data]>=2.50,<3"],
         "demo": ["scikit-image>=0.25,<0.27"],
         "dev": [
             "hypothesis>=6.100",

@@ -1,6 +1,6 @@
 """Peak memory of `beamvec extract` against the number of images: it must not grow.
 
-    python benchmarks/memory.py [--counts 1000 10000] [--rounds 2]
+    python benchmarks/memory.py [--rounds 3]
 
 Each run is a process of its own. The images are 100 JPEGs under many names, the model is a small
 convolutional one, so that what is measured is the pipeline.
@@ -8,66 +8,73 @@ convolutional one, so that what is measured is the pipeline.
 
 from __future__ import annotations
 
-import argparse
-import os
-import statistics
-import subprocess
+import functools
 import sys
 from pathlib import Path
 
-import numpy as np
-
 import inputs
+import processes
+from inputs import Setup
+from measure import Report, take_turns
 
+_COUNTS = (1_000, 10_000)
 _DISTINCT = 100
+_SIZES = ((500, 375),)
 
 
-def make_images(folder: Path, count: int) -> None:
-    """Make `count` names for 100 different images of 500 x 375 pixels."""
-    folder.mkdir()
-    random = np.random.default_rng(0)
-    for i in range(count):
-        path = folder / f"{i:08d}.jpg"
-        if i < _DISTINCT:
-            inputs.make_photo(random).save(path, quality=90)
-        else:
-            os.link(folder / f"{i % _DISTINCT:08d}.jpg", path)
+def run(setup: Setup) -> Report:
+    """Run the benchmark."""
+    report = Report("memory", "peak memory against the number of images")
+    report.notes.append(f"{_DISTINCT} JPEGs of 500 x 375 under many names, a small model")
+    model = str(setup.work / "small_model")
+    processes.finish(processes.start(processes.script_command("memory.py", "--child", model)))
+    counts = [setup.scaled(count) for count in _COUNTS]
+    variants = {}
+    for count in counts:
+        folder = setup.work / f"names {count}"
+        folder.mkdir()
+        inputs.make_photos(folder, count, _SIZES, _DISTINCT)
+        output = setup.work / "memory"
+        variants[f"{count:,} images"] = functools.partial(measure_peak_mb, folder, model, output)
+    peaks = take_turns(variants, setup.rounds, report)
+    for name, values in peaks.items():
+        report.add(name, "MB", values)
+    if len(peaks) == len(_COUNTS):
+        few, many = peaks
+        report.add_ratio(f"{many} / {few}", peaks[many], peaks[few])
+    return report
 
 
 def measure_peak_mb(images: Path, model: str, output: Path) -> float:
-    """Run `beamvec extract` and return its peak resident memory in MB."""
-    command = [sys.executable, "-m", "pipeline.main", "extract", "--overwrite"]
-    command += ["--input", str(images), "--model", model, "--output", str(output)]
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdout=quiet, stderr=quiet) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"beamvec extract ended with exit code {process.returncode}")
-    return usage.ru_maxrss / 1024 * 1.048576
+    """Run `beamvec extract` from a small process and return its peak resident memory in MB.
+
+    Linux counts the memory of whoever starts a process to that process's own peak.
+    """
+    flags = ["--overwrite", "--input", str(images), "--model", model, "--output", str(output)]
+    peak: float = processes.call_script("peak_memory.py", *processes.beamvec_command(*flags))
+    return peak
 
 
-def main() -> None:
-    """Run the benchmark and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--counts", type=int, nargs="+", default=[1_000, 10_000])
-    parser.add_argument("--rounds", type=int, default=2)
-    args = parser.parse_args()
-    with inputs.make_work_folder() as folder:
-        work = Path(folder)
-        model = inputs.make_small_model(work)
-        peaks: dict[int, list[float]] = {count: [] for count in args.counts}
-        for count in args.counts:
-            make_images(work / str(count), count)
-        for _ in range(args.rounds):
-            for count, runs in peaks.items():
-                runs.append(measure_peak_mb(work / str(count), model, work / "out"))
-    print(inputs.describe_machine())
-    first = statistics.median(peaks[args.counts[0]])
-    for count, runs in peaks.items():
-        peak = statistics.median(runs)
-        print(f"{count:>10,} images: peak {peak:7.0f} MB, {peak / first:.3f} of the first")
+def make_small_model(path: str) -> None:
+    """Save a convolutional model for images of 64 x 64 pixels, which costs next to nothing."""
+    from transforms.export import as_feature_vector
+    from transforms.saved_model import import_tensorflow
+
+    tf = import_tensorflow()
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.Input((64, 64, 3)),
+        keras.layers.Conv2D(32, 8, 8, activation="relu"),
+        keras.layers.GlobalAveragePooling2D(),
+    ]
+    root = as_feature_vector(tf, keras.Sequential(layers), lambda images: images / 255.0)
+    tf.saved_model.save(root, path, signatures={"serving_default": root.serving_default})
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--child"]:
+        make_small_model(sys.argv[2])
+        sys.exit()
+    sys.exit(inputs.run_alone(run, __doc__))

@@ -1,0 +1,93 @@
+"""Time to the first embedding: from the start of the process to the first chunk file.
+
+    python benchmarks/first_embedding.py [--images DIR] [--model DIR] [--rounds 3]
+
+The floor is a process that imports TensorFlow, loads the SavedModel and calls it on one batch. One
+round goes first that does not count, so that all files are in memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import inputs
+import processes
+from inputs import FLOAT32, Setup, Variant
+from measure import Failed, Goal, Report, take_turns
+from transforms.settings import DEFAULT_BATCH_SIZE
+
+_POLL_S = 0.002
+_FLOOR = "floor"
+
+
+def run(setup: Setup) -> Report:
+    """Run the benchmark."""
+    photos = setup.photos(DEFAULT_BATCH_SIZE)
+    report = Report("first_embedding", "seconds from the start of a process to embeddings")
+    report.notes.append(f"one batch of {len(photos)} images; files in memory")
+    listed = setup.write_list(photos)
+    variants = {_FLOOR: functools.partial(_time_floor, setup)}
+    for variant in setup.variants:
+        variants[variant.name] = functools.partial(_time_first_chunk, setup, variant, listed)
+    times = take_turns(variants, setup.rounds, report, warm_up=True)
+    for name, seconds in times.items():
+        report.add(name, "s", seconds)
+    for name in [name for name in times if name != _FLOOR]:
+        goal = Goal("<=", 1.3) if name == FLOAT32.name else None
+        report.add_ratio(f"{name} / {_FLOOR}", times[name], times.get(_FLOOR, []), goal)
+    return report
+
+
+def _time_floor(setup: Setup) -> float:
+    command = processes.script_command("first_embedding.py", "--child", setup.model)
+    begin = time.perf_counter()
+    process = processes.start([*command, str(setup.size)])
+    assert process.stdout is not None
+    process.stdout.readline()
+    seconds = time.perf_counter() - begin
+    processes.finish(process)
+    return seconds
+
+
+def _time_first_chunk(setup: Setup, variant: Variant, listed: str) -> float:
+    output = setup.work / "first"
+    shutil.rmtree(output, ignore_errors=True)
+    flags = ["--input-list", listed, "--model", setup.model, "--output", str(output)]
+    begin = time.perf_counter()
+    process = processes.start(processes.beamvec_command(*flags, *variant.flags))
+    seconds = None
+    while seconds is None and process.poll() is None:
+        time.sleep(_POLL_S)
+        if _has_chunk(output / "chunks"):
+            seconds = time.perf_counter() - begin
+    processes.finish(process)
+    if seconds is None:
+        raise Failed("no chunk file was seen")
+    return seconds
+
+
+def _has_chunk(folder: Path) -> bool:
+    return any(file.suffix == ".parquet" for file in folder.glob("*"))
+
+
+def call_once(model: str, size: int) -> None:
+    """Call a SavedModel on one batch: what no program with TensorFlow can do without."""
+    import numpy as np
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(model).signatures["serving_default"]
+    (name,) = signature.structured_input_signature[1]
+    images = np.zeros((DEFAULT_BATCH_SIZE, size, size, 3), np.float32)
+    outputs = signature(**{name: tf.constant(images)})
+    print([output.numpy().shape for output in outputs.values()], flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        call_once(sys.argv[2], int(sys.argv[3]))
+        sys.exit()
+    sys.exit(inputs.run_alone(run, __doc__))
