@@ -38,7 +38,9 @@ def run(setup: Setup) -> Report:
     classes = np.array([Path(photo).parent.name for photo in sorted(photos)])
     is_labelled = np.unique(classes, return_counts=True)[1].min() > 1 < len(set(classes))
     if not is_labelled:
-        report.skipped["nearest neighbours"] = "the images do not lie in a folder for each class"
+        report.skipped["nearest neighbours"] = (
+            "the images do not lie in folders, one a class, of two or more"
+        )
     base = vectors.get(FLOAT32.name)
     for name, found in vectors.items():
         if base is not None and name != FLOAT32.name:

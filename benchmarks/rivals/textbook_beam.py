@@ -16,8 +16,12 @@ import apache_beam as beam
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
-from apache_beam.ml.inference.base import KeyedModelHandler, ModelHandler, RunInference
-from apache_beam.ml.inference.utils import PredictionResult, _convert_to_result
+from apache_beam.ml.inference.base import (
+    KeyedModelHandler,
+    ModelHandler,
+    PredictionResult,
+    RunInference,
+)
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from PIL import Image
 
@@ -55,7 +59,7 @@ class SavedModelHandler(ModelHandler[np.ndarray, PredictionResult, Any]):
         (name,) = signature.structured_input_signature[1]
         outputs = signature(**{name: tf.constant(np.stack(batch))}, **(inference_args or {}))
         features = outputs.get("feature_vector", next(iter(outputs.values())))
-        return _convert_to_result(batch, features.numpy())
+        return [PredictionResult(x, y) for x, y in zip(batch, features.numpy(), strict=True)]
 
     def batch_elements_kwargs(self) -> dict[str, Any]:
         """Return the largest batch; the rest is Beam's default."""
