@@ -38,11 +38,10 @@ def run(setup: Setup) -> Report:
     report.notes.append(
         f"{len(photos)} images of {megabytes:.1f} MB: {_DISTINCT} different ones under many names"
     )
-    chosen = [variant for variant in setup.variants if variant.engine == "tensorflow"]
     rates = take_turns(
         {
             f"{variant.name}: {way}": functools.partial(_measure, setup, variant, way)
-            for variant in chosen
+            for variant in setup.variants
             for way in ("reduced", "full")
         },
         setup.rounds,
@@ -50,7 +49,7 @@ def run(setup: Setup) -> Report:
     )
     for name, values in rates.items():
         report.add(name, "images/s", values)
-    for variant in chosen:
+    for variant in setup.variants:
         _compare(report, setup, variant, rates)
     return report
 
