@@ -19,7 +19,7 @@ from transforms.plan import (
     count_shards,
     plan_chunks,
 )
-from transforms.records import Account, Effort, ErrorCount, ImageRef
+from transforms.records import Account, Effort, ErrorCount, ImageRef, RefBlock
 
 texts = st.text(st.characters(codec="utf-8"), max_size=8)
 refs = st.lists(
@@ -115,9 +115,14 @@ def test_accounts_add_up_in_any_grouping(a, b, c):
 
 
 @settings(max_examples=4, deadline=None)
-@given(refs=refs, chunk_size=st.integers(1, 7), rows_per_shard=st.integers(1, 20))
+@given(
+    refs=refs,
+    cut=st.integers(0, 40),
+    chunk_size=st.integers(1, 7),
+    rows_per_shard=st.integers(1, 20),
+)
 def test_plan_chunks_in_beam_plans_what_the_functions_plan(
-    tmp_path_factory, refs, chunk_size, rows_per_shard
+    tmp_path_factory, refs, cut, chunk_size, rows_per_shard
 ):
     total = tmp_path_factory.mktemp("plan") / "total.json"
     shards = count_shards(len(refs), rows_per_shard)
@@ -132,7 +137,8 @@ def test_plan_chunks_in_beam_plans_what_the_functions_plan(
     whole = account_inputs(refs) + Account(duplicates=len(refs) - unique)
     with TestPipeline(runner="FnApiRunner") as pipeline:
         options = PlanOptions(chunk_size, rows_per_shard, "s", str(total))
-        planned = pipeline | beam.Create(refs) | PlanChunks(options)
+        blocks = [RefBlock(refs[:cut]), RefBlock(refs[cut:])]
+        planned = pipeline | beam.Create(blocks) | PlanChunks(options)
         assert_that(planned["chunks"], equal_to(expected), "chunks")
         assert_that(planned["shards"], equal_to([shards]), "shards")
         summed = planned[ACCOUNTS] | beam.CombineGlobally(lambda a: sum(a, Account()))

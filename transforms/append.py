@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -12,66 +12,72 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 
 from embeddings import schema
 from transforms import manifest, storage
-from transforms.plan import ACCOUNTS
-from transforms.records import Account, ImageRef
+from transforms.plan import ACCOUNTS, split_block
+from transforms.records import NAMED, Account, ImageRef, RefBlock
+
+_BUCKETS = 256
+"""Parts that input and dataset are compared in; memory holds one of them for each worker."""
 
 
-class KnownImage(NamedTuple):
-    """An image that a dataset holds, with the size and time that it had when it was embedded."""
-
-    uri: str
-    size_bytes: int | None
-    modified_s: float | None
-
-
-def read_known(path: str) -> Iterator[KnownImage]:
-    """Yield the images of an `_inputs` file."""
+def read_known(path: str) -> Iterator[RefBlock]:
+    """Yield the images of an `_inputs` file as they were when they were embedded."""
     with storage.open_file(path) as file:
         for batch in pq.ParquetFile(file).iter_batches(columns=schema.inputs_schema().names):
-            yield from map(KnownImage, *(column.to_pylist() for column in batch.columns))
+            yield RefBlock(tuple(map(ImageRef, *(column.to_pylist() for column in batch.columns))))
 
 
-def read_failed(path: str, columns: pa.Schema) -> Iterator[ImageRef]:
+def read_failed(path: str, columns: pa.Schema) -> Iterator[RefBlock]:
     """Yield the images of a `failures` file, with the values of the manifest's own columns."""
     with storage.open_file(path) as file:
         for batch in pq.ParquetFile(file).iter_batches(columns=[schema.URI, *columns.names]):
             uris = batch.column(schema.URI).to_pylist()
             own = [manifest.to_python(batch.column(name)) for name in columns.names]
-            for uri, *values in zip(uris, *own, strict=True):
-                yield ImageRef(uri, columns=tuple(values))
+            yield RefBlock(
+                tuple(
+                    ImageRef(uri, columns=tuple(values))
+                    for uri, *values in zip(uris, *own, strict=True)
+                )
+            )
 
 
 def select_missing(
-    refs: list[ImageRef], known: list[KnownImage], failed: list[ImageRef]
+    refs: Iterable[ImageRef], known: Iterable[ImageRef], failed: Iterable[ImageRef]
 ) -> tuple[list[ImageRef], Account]:
-    """Decide what to do with one uri.
+    """Decide what to do with some of the input, given all that the dataset has of the same uris.
 
     Args:
-        refs: the input's refs of this uri.
-        known: the dataset's image of it, if it has one.
-        failed: the dataset's failure of it, if it has one.
+        refs: the input's refs.
+        known: the dataset's images, as they were when they were embedded.
+        failed: the dataset's failures.
 
     Returns:
         What to embed, and the account of what is not: inputs that are known, and one input less
-        for an earlier failure, which the dataset has counted already.
+        for each earlier failure, which the dataset has counted already.
     """
-    if known:
-        changed = any(_differs(ref, known[0]) for ref in refs)
-        named = (known[0].uri,) if changed else ()
-        return [], Account(known=len(refs), changed=int(changed), changed_uris=named)
-    if failed:
-        return refs or failed[:1], Account(inputs=-1)
-    return refs, Account()
+    known_at = {image.uri: image for image in known}
+    failed_at = {ref.uri: ref for ref in failed if ref.uri not in known_at}
+    again = [ref for ref in refs if ref.uri in known_at]
+    missing = [ref for ref in refs if ref.uri not in known_at]
+    changed = sorted({ref.uri for ref in again if _differs(ref, known_at[ref.uri])})
+    account = Account(
+        inputs=-len(failed_at),
+        known=len(again),
+        changed=len(changed),
+        changed_uris=tuple(changed[:NAMED]),
+    )
+    named = {ref.uri for ref in missing}
+    missing += [ref for uri, ref in failed_at.items() if uri not in named]
+    return missing, account
 
 
-def _differs(ref: ImageRef, known: KnownImage) -> bool:
+def _differs(ref: ImageRef, known: ImageRef) -> bool:
     """Compare what both sides know; a list of remote URIs knows neither size nor time."""
     pairs = ((ref.size_bytes, known.size_bytes), (ref.modified_s, known.modified_s))
     return any(now != then for now, then in pairs if now is not None and then is not None)
 
 
 class SelectMissing(beam.PTransform[Any, Any]):
-    """Leave out what a dataset holds: `ImageRef` -> dict of `missing` refs and `accounts`.
+    """Leave out what a dataset holds: `RefBlock` -> dict of `missing` blocks and `accounts`.
 
     Args:
         path: the dataset's folder.
@@ -83,29 +89,30 @@ class SelectMissing(beam.PTransform[Any, Any]):
         self._path = path
         self._columns = columns
 
-    def expand(self, refs: PCollection[ImageRef]) -> dict[str, PCollection[Any]]:
+    def expand(self, blocks: PCollection[RefBlock]) -> dict[str, PCollection[Any]]:
         """Apply the transform."""
         known = (
-            refs.pipeline
+            blocks.pipeline
             | "KnownFiles" >> beam.Create([storage.join(self._path, schema.INPUTS_DIR)])
             | "ListKnownFiles" >> beam.FlatMap(_list_parts)
-            | "ReadKnown" >> beam.FlatMap(read_known)
+            | "ReadKnown" >> beam.FlatMap(read_known).with_output_types(RefBlock)
         )
         failed = (
-            refs.pipeline
+            blocks.pipeline
             | "FailedFiles" >> beam.Create([storage.join(self._path, schema.FAILURES_DIR)])
             | "ListFailedFiles" >> beam.FlatMap(_list_parts)
-            | "ReadFailed" >> beam.FlatMap(read_failed, self._columns)
+            | "ReadFailed" >> beam.FlatMap(read_failed, self._columns).with_output_types(RefBlock)
         )
-        sides = {"refs": refs, "known": known, "failed": failed}
-        keyed = {
-            side: images | f"Key{side.title()}" >> beam.Map(_key_by_uri)
-            for side, images in sides.items()
-        }
+        sides = {"refs": blocks, "known": known, "failed": failed}
+        split = beam.FlatMap(split_block, _BUCKETS).with_output_types(tuple[int, RefBlock])
+        parts = {side: found | f"Split{side.title()}" >> split for side, found in sides.items()}
         selected = (
-            keyed
+            parts
             | "GroupByUri" >> beam.CoGroupByKey()
-            | "Select" >> beam.FlatMap(_select).with_outputs(ACCOUNTS, main="missing")
+            | "Select"
+            >> beam.FlatMap(_select)
+            .with_output_types(RefBlock)
+            .with_outputs(ACCOUNTS, main="missing")
         )
         return {"missing": selected["missing"], ACCOUNTS: selected[ACCOUNTS]}
 
@@ -115,15 +122,12 @@ def _list_parts(folder: str) -> list[str]:
     return [path for path in files if path.endswith(".parquet")]
 
 
-def _key_by_uri(image: ImageRef | KnownImage) -> tuple[str, ImageRef | KnownImage]:
-    return image.uri, image
-
-
 def _select(
-    element: tuple[str, dict[str, Iterable[Any]]],
-) -> Iterator[ImageRef | TaggedOutput[str, Any]]:
-    sides = {side: list(images) for side, images in element[1].items()}
+    element: tuple[int, dict[str, Iterable[RefBlock]]],
+) -> Iterator[RefBlock | TaggedOutput[str, Any]]:
+    sides = {
+        side: [ref for block in blocks for ref in block.refs] for side, blocks in element[1].items()
+    }
     missing, account = select_missing(sides["refs"], sides["known"], sides["failed"])
-    if account != Account():
-        yield TaggedOutput(ACCOUNTS, account)
-    yield from missing
+    yield TaggedOutput(ACCOUNTS, account)
+    yield RefBlock(missing)

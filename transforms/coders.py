@@ -1,11 +1,32 @@
-"""Coders of the records that live inside one fused stage."""
+"""Coders of records: small where a runner holds them, free where none does."""
 
 from __future__ import annotations
 
 import pickle
+import zlib
 from typing import Any
 
 from apache_beam.coders import Coder
+
+
+class CompressedCoder(Coder):
+    """A coder for records that hold many `ImageRef`s.
+
+    A runner may hold all of a run's images between two steps; a ref takes some 14 bytes in a block
+    of them, a tenth of what it takes alone.
+    """
+
+    def encode(self, value: Any) -> bytes:
+        """Pickle a record and compress it."""
+        return zlib.compress(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), level=1)
+
+    def decode(self, encoded: bytes) -> Any:
+        """Restore a record that this pipeline encoded."""
+        return pickle.loads(zlib.decompress(encoded))
+
+    def is_deterministic(self) -> bool:
+        """Say that equal records may be encoded differently."""
+        return False
 
 
 class InProcessCoder(Coder):

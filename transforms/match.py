@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from apache_beam.pvalue import PCollection
 
 from transforms import manifest, storage
 from transforms.manifest import NO_COLUMNS
-from transforms.records import ImageRef
+from transforms.records import ImageRef, RefBlock
 
 IMAGE_EXTENSIONS = frozenset(
     ".apng .avif .bmp .dds .dib .gif .heic .heif .ico .j2c .j2k .jfif .jp2 .jpe .jpeg .jpf .jpg"
@@ -24,6 +25,9 @@ IMAGE_EXTENSIONS = frozenset(
 )
 """What a folder is searched for, in any case. Those that this Pillow cannot decode are meant to
 end as failures: a folder of HEIC photographs must not look like an empty one."""
+
+BLOCK_REFS = 10_000
+"""Images in a block: enough to compress well, and little beside what a worker holds anyway."""
 
 _GLOB = re.compile(r"[*?\[]")
 
@@ -176,17 +180,24 @@ def _describe(uri: str, columns: tuple[object, ...] = ()) -> ImageRef:
     )
 
 
+def list_blocks(spec: InputSpec) -> Iterator[RefBlock]:
+    """Yield what `list_images` does, in blocks."""
+    refs = list_images(spec)
+    while block := tuple(islice(refs, BLOCK_REFS)):
+        yield RefBlock(block)
+
+
 class MatchImages(beam.PTransform[Any, Any]):
-    """List the images of the input: nothing -> `ImageRef`, as often as the input names them."""
+    """List the images of the input, as often as it names them: nothing -> `RefBlock`."""
 
     def __init__(self, spec: InputSpec):
         super().__init__()
         self._spec = spec
 
-    def expand(self, pipeline: beam.Pipeline) -> PCollection[ImageRef]:
+    def expand(self, pipeline: beam.Pipeline) -> PCollection[RefBlock]:
         """Apply the transform."""
         return (
             pipeline
             | "Inputs" >> beam.Create(self._spec.split())
-            | "ListImages" >> beam.FlatMap(list_images).with_output_types(ImageRef)
+            | "ListImages" >> beam.FlatMap(list_blocks).with_output_types(RefBlock)
         )

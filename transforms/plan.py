@@ -1,19 +1,20 @@
-"""From `ImageRef`s to chunks: shards by a stable hash, sorted slices, digests."""
+"""From images to chunks: shards by a stable hash, sorted slices, digests."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
-from apache_beam.transforms.combiners import Count
 
 from transforms import storage
-from transforms.records import Account, Chunk, ImageRef
+from transforms.coders import CompressedCoder
+from transforms.records import Account, Chunk, ImageRef, RefBlock
 
 ACCOUNTS = "accounts"
 """Tag of the output of `PlanChunks` that holds the input's side of the accounts."""
@@ -35,6 +36,15 @@ def assign_shard(uri: str, shards: int) -> int:
     0
     """
     return int.from_bytes(hashlib.sha256(uri.encode()).digest()[:8], "big") % shards
+
+
+def split_block(block: RefBlock, shards: int) -> Iterator[tuple[int, RefBlock]]:
+    """Yield the part of a block that each shard gets, if it gets any."""
+    by_shard: dict[int, list[ImageRef]] = defaultdict(list)
+    for ref in block.refs:
+        by_shard[assign_shard(ref.uri, shards)].append(ref)
+    for shard, refs in by_shard.items():
+        yield shard, RefBlock(refs)
 
 
 def digest_ref(ref: ImageRef) -> bytes:
@@ -74,9 +84,11 @@ def plan_chunks(
         settings_digest: stands for every setting that changes a value in the output.
     """
     by_uri: dict[str, ImageRef] = {}
-    for ref in sorted(refs, key=lambda ref: (ref.uri, repr(ref))):
-        by_uri.setdefault(ref.uri, ref)
-    unique = tuple(by_uri.values())
+    for ref in refs:
+        other = by_uri.setdefault(ref.uri, ref)
+        if other is not ref:
+            by_uri[ref.uri] = min(ref, other, key=repr)
+    unique = tuple(by_uri[uri] for uri in sorted(by_uri))
     slices = (unique[i : i + chunk_size] for i in range(0, len(unique), chunk_size))
     return [
         Chunk(shard, position, _digest_chunk(part, settings_digest), part)
@@ -109,7 +121,7 @@ class PlanOptions:
 
 
 class PlanChunks(beam.PTransform[Any, Any]):
-    """Group images into chunks: `ImageRef` -> `Chunk`, `shards` and the input's accounts.
+    """Group images into chunks: `RefBlock` -> `Chunk`, `shards` and the input's accounts.
 
     Returns a dict: `chunks`; `shards`, one number, how many output parts there are; `accounts`,
     an `Account` a shard with inputs, duplicates and input digest.
@@ -119,23 +131,30 @@ class PlanChunks(beam.PTransform[Any, Any]):
         super().__init__()
         self._options = options
 
-    def expand(self, refs: PCollection[ImageRef]) -> dict[str, PCollection[Any]]:
+    def expand(self, blocks: PCollection[RefBlock]) -> dict[str, PCollection[Any]]:
         """Apply the transform."""
         options = self._options
         shards = (
-            refs
-            | "CountImages" >> Count.Globally()
+            blocks
+            | "CountRefs" >> beam.Map(_count_refs).with_output_types(int)
+            | "CountImages" >> beam.CombineGlobally(sum)
             | "CountShards" >> beam.Map(_announce, options).with_output_types(int)
         )
+        assign = beam.FlatMap(split_block, AsSingleton(shards))
+        # Without the type, chunks would be shuffled as whatever Beam makes of any object.
+        cut = beam.FlatMap(_cut_shard, options).with_output_types(Chunk)
         planned = (
-            refs
-            | "AssignShards"
-            >> beam.Map(_key_by_shard, AsSingleton(shards)).with_output_types(tuple[int, ImageRef])
+            blocks
+            | "AssignShards" >> assign.with_output_types(tuple[int, RefBlock])
             | "GroupShards" >> beam.GroupByKey()
-            | "CutShards" >> beam.FlatMap(_cut_shard, options).with_outputs(ACCOUNTS, main="chunks")
+            | "CutShards" >> cut.with_outputs(ACCOUNTS, main="chunks")
         )
         chunks = planned["chunks"] | "Spread" >> beam.Reshuffle().with_output_types(Chunk)
         return {"chunks": chunks, "shards": shards, ACCOUNTS: planned[ACCOUNTS]}
+
+
+def _count_refs(block: RefBlock) -> int:
+    return len(block.refs)
 
 
 def _announce(images: int, options: PlanOptions) -> int:
@@ -143,16 +162,17 @@ def _announce(images: int, options: PlanOptions) -> int:
     return count_shards(images, options.rows_per_shard)
 
 
-def _key_by_shard(ref: ImageRef, shards: int) -> tuple[int, ImageRef]:
-    return assign_shard(ref.uri, shards), ref
-
-
 def _cut_shard(
-    element: tuple[int, Iterable[ImageRef]], options: PlanOptions
+    element: tuple[int, Iterable[RefBlock]], options: PlanOptions
 ) -> Iterator[Chunk | TaggedOutput[str, Any]]:
-    shard, refs = element[0], list(element[1])
+    shard, blocks = element
+    refs = [ref for block in blocks for ref in block.refs]
     inputs = account_inputs(refs)
     chunks = plan_chunks(shard, refs, options.chunk_size, options.settings_digest)
     duplicates = len(refs) - sum(len(chunk.refs) for chunk in chunks)
     yield TaggedOutput(ACCOUNTS, inputs + Account(duplicates=duplicates))
     yield from chunks
+
+
+for _record in (RefBlock, Chunk):
+    beam.coders.registry.register_coder(_record, CompressedCoder)

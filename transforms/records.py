@@ -1,6 +1,6 @@
 """The records that flow through the pipeline, from a path to a row.
 
-Only `ImageRef`, `Chunk` and `ChunkResult` ever cross a shuffle. `DecodedChunk` and `EmbeddedChunk`
+Only `RefBlock`, `Chunk` and `ChunkResult` ever cross a shuffle. `DecodedChunk` and `EmbeddedChunk`
 hold pixels and features; they live inside one fused stage.
 """
 
@@ -28,6 +28,13 @@ class ImageRef(NamedTuple):
     size_bytes: int | None = None
     modified_s: float | None = None
     columns: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class RefBlock:
+    """Images in no particular order: to a runner, one small element instead of thousands."""
+
+    refs: Sequence[ImageRef]
 
 
 class Chunk(NamedTuple):
