@@ -62,6 +62,26 @@ def test_a_file_that_brings_the_decoder_down_is_named(pool, ending, error_type, 
     assert pool.decode(image(), 16, "stretch")[0].width == 60
 
 
+@pytest.mark.parametrize("ending", ["@@crash ", "@@exit ", "@@hang "])
+def test_a_file_that_brings_the_decoder_down_costs_the_others_of_its_batch_nothing(pool, ending):
+    batch = [image(), b"text", image(ending), image("more")]
+    results, seconds = pool.decode_batch(batch, 16, "stretch")
+    assert [isinstance(result, DecoderError) for result in results] == [False, True, True, False]
+    assert results[1].error_type == "UnidentifiedImageError"
+    assert results[2].error_type in ("DecoderCrashed", "DecoderTimeout")
+    assert seconds > 0
+
+
+def test_a_batch_is_decoded_in_order(pool):
+    files = [samples.encode(samples.make_image(seed, 30 + seed), "PNG") for seed in range(5)]
+    results, _ = pool.decode_batch(files, 16, "stretch")
+    for file, result in zip(files, results, strict=True):
+        expected = decode_image(file, 16)
+        np.testing.assert_array_equal(result.pixels, expected.pixels)
+        assert result[1:] == expected[1:]
+    assert pool.decode_batch([], 16, "stretch") == ([], 0)
+
+
 def test_a_process_killed_for_another_reason_costs_nothing(pool, tmp_path):
     decoded, _ = pool.decode(image(f"@@crash-once {tmp_path}/mark"), 16, "stretch")
     assert decoded.width == 60

@@ -17,41 +17,69 @@ from apache_beam.pvalue import PCollection
 from transforms import storage
 from transforms.coders import InProcessCoder
 from transforms.decoders import DecoderError, DecoderPool, shared_pool
-from transforms.pixels import describe_error
+from transforms.pixels import DecodedImage, describe_error
 from transforms.records import Chunk, DecodedChunk, Effort, Failure, ImageInfo, ImageRef
 from transforms.settings import Resize
 
 READ_THREADS = 16
 """Images read at the same time by each bundle, so that slow storage does not starve the model."""
 
-
-class _Outcome(NamedTuple):
-    """An image or a failure, whichever it came to."""
-
-    image: ImageInfo | None
-    failure: Failure | None
-    effort: Effort
+BATCH_IMAGES = 16
+BATCH_BYTES = 1 << 16
+"""What a decoder is sent at a time: of tiny images several, as a message costs half of what one
+of them does; large ones alone, so that all decoders are busy."""
 
 
-def _decode_ref(
-    ref: ImageRef, out: npt.NDArray[np.uint8], size: int, resize: Resize, decoders: DecoderPool
-) -> _Outcome:
-    """Read and decode one image into `out`, uint8 [S, S, 3] RGB."""
+class _File(NamedTuple):
+    """What came of reading an image, and its place in the chunk."""
+
+    position: int
+    ref: ImageRef
+    data: bytes
+    error: Exception | None
+
+
+def _read_batch(images: Iterator[tuple[int, ImageRef]]) -> tuple[list[_File], Effort]:
+    """Read the next images, until there are enough for a message to a decoder."""
     start = time.perf_counter()
-    data, error, retries = storage.try_read(ref.uri)
-    effort = Effort(read_s=time.perf_counter() - start, read_retries=retries)
-    if error:
-        failure = Failure(ref, "read", *describe_error(error), ref.size_bytes)
-        return _Outcome(None, failure, effort)
-    sha256 = hashlib.sha256(data).hexdigest()
-    try:
-        decoded, decode_s = decoders.decode(data, size, resize)
-    except DecoderError as failed:
-        failure = Failure(ref, "decode", failed.error_type, str(failed), len(data))
-        return _Outcome(None, failure, effort + Effort(decode_s=failed.decode_s))
+    batch: list[_File] = []
+    size_bytes, retries = 0, 0
+    for position, ref in images:
+        read = storage.try_read(ref.uri)
+        batch.append(_File(position, ref, read.data, read.error))
+        size_bytes += len(read.data)
+        retries += read.retries
+        if len(batch) == BATCH_IMAGES or size_bytes >= BATCH_BYTES:
+            break
+    return batch, Effort(read_s=time.perf_counter() - start, read_retries=retries)
+
+
+def _decode_batch(
+    batch: list[_File], pixels: npt.NDArray[np.uint8], resize: Resize, decoders: DecoderPool
+) -> tuple[dict[int, ImageInfo | Failure], float]:
+    """Return what the files of a batch came to, by their place, and the seconds of decoding."""
+    read = [file for file in batch if not file.error]
+    results, decode_s = decoders.decode_batch([f.data for f in read], pixels.shape[1], resize)
+    outcomes: dict[int, ImageInfo | Failure] = {
+        file.position: Failure(file.ref, "read", *describe_error(file.error), file.ref.size_bytes)
+        for file in batch
+        if file.error
+    }
+    for file, decoded in zip(read, results, strict=True):
+        outcomes[file.position] = _describe(file, decoded, pixels[file.position])
+    return outcomes, decode_s
+
+
+def _describe(
+    file: _File, decoded: DecodedImage | DecoderError, out: npt.NDArray[np.uint8]
+) -> ImageInfo | Failure:
+    """Copy what was decoded into `out`, uint8 [S, S, 3] RGB, and say what it is."""
+    if isinstance(decoded, DecoderError):
+        return Failure(file.ref, "decode", decoded.error_type, str(decoded), len(file.data))
     out[:] = decoded.pixels
-    info = ImageInfo(ref, sha256, decoded.width, decoded.height, decoded.format, len(data))
-    return _Outcome(info, None, effort + Effort(decode_s=decode_s))
+    sha256 = hashlib.sha256(file.data).hexdigest()
+    width, height, format_ = decoded.width, decoded.height, decoded.format
+    return ImageInfo(file.ref, sha256, width, height, format_, len(file.data))
 
 
 def decode_chunk(
@@ -67,23 +95,29 @@ def decode_chunk(
         decoders: where they are decoded.
     """
     pixels = np.empty((len(chunk.refs), size, size, 3), np.uint8)
-    found: dict[int, _Outcome] = {}
-    positions = iter(range(len(chunk.refs)))  # Each thread takes the next one when it is free.
+    found: dict[int, ImageInfo | Failure] = {}
+    images = iter(enumerate(chunk.refs))  # Each thread takes the next ones when it is free.
 
-    def decode_next() -> None:
-        for i in positions:
-            found[i] = _decode_ref(chunk.refs[i], pixels[i], size, resize, decoders)
+    def decode_next() -> Effort:
+        total = Effort()
+        while True:
+            batch, effort = _read_batch(images)
+            if not batch:
+                return total
+            outcomes, decode_s = _decode_batch(batch, pixels, resize, decoders)
+            found.update(outcomes)
+            total += effort + Effort(decode_s=decode_s)
 
-    for lane in [threads.submit(decode_next) for _ in range(READ_THREADS)]:
-        lane.result()
+    lanes = [threads.submit(decode_next) for _ in range(READ_THREADS)]
+    effort = sum((lane.result() for lane in lanes), Effort())
     outcomes = [found[i] for i in range(len(chunk.refs))]
-    decoded = np.array([outcome.image is not None for outcome in outcomes], bool)
+    decoded = np.array([isinstance(outcome, ImageInfo) for outcome in outcomes], bool)
     return DecodedChunk(
         chunk=chunk,
         pixels=pixels if decoded.all() else pixels[decoded],
-        images=[outcome.image for outcome in outcomes if outcome.image],
-        failures=[outcome.failure for outcome in outcomes if outcome.failure],
-        effort=sum((outcome.effort for outcome in outcomes), Effort()),
+        images=[outcome for outcome in outcomes if isinstance(outcome, ImageInfo)],
+        failures=[outcome for outcome in outcomes if isinstance(outcome, Failure)],
+        effort=effort,
     )
 
 

@@ -1,15 +1,17 @@
 """The process that `DecoderPool` starts: decodes image after image until its parent is gone.
 
-For each image it receives `{"size": S, "resize": ...}` with the file's content, and answers with
-`{"width": ..., "height": ..., "format": ..., "decode_s": ...}` and the pixels, or with
-`{"error_type": ..., "message": ..., "decode_s": ...}`. Before a large image it says that it waits
-for its turn, and that the turn has come. Nothing that it sends or receives is ever unpickled.
+It receives `{"size": S, "resize": ..., "lengths": [...]}` with the content of so many files, and
+answers with `{"images": [[[width, height, format], null, seconds], ...]}` and the pixels, where an
+image that cannot be decoded is `[null, [error type, message], seconds]` and has no pixels. Before a
+large image it says that it waits for its turn, and that the turn has come. Nothing that it sends or
+receives is ever unpickled.
 """
 
 from __future__ import annotations
 
 import fcntl
 import importlib
+import io
 import json
 import os
 import signal
@@ -31,36 +33,29 @@ _LENGTHS = struct.Struct("<II")
 """What a message starts with: the lengths of its JSON and of its body, in bytes."""
 
 
-def send(
-    connection: socket.socket, message: dict[str, Any], body: bytes | memoryview = b""
-) -> None:
-    """Send a message."""
+def send(connection: socket.socket, message: dict[str, Any], *body: bytes) -> None:
+    """Send a message, whose body may come in parts."""
     text = json.dumps(message).encode()
-    connection.sendall(_LENGTHS.pack(len(text), len(body)) + text)
-    if body:
-        connection.sendall(body)
+    header = _LENGTHS.pack(len(text), sum(map(len, body)))
+    connection.sendall(b"".join((header, text, *body)))
 
 
-def receive(connection: socket.socket) -> tuple[dict[str, Any], bytearray]:
+def receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes]:
     """Wait for a message and its body.
 
     Raises:
         EOFError: if the other side has closed the connection.
         TimeoutError: after the connection's own timeout.
     """
-    text_length, body_length = _LENGTHS.unpack(_read(connection, _LENGTHS.size))
-    message: dict[str, Any] = json.loads(_read(connection, text_length))
-    return message, _read(connection, body_length)
+    text_length, body_length = _LENGTHS.unpack(_read(stream, _LENGTHS.size))
+    message: dict[str, Any] = json.loads(_read(stream, text_length).decode())
+    return message, _read(stream, body_length)
 
 
-def _read(connection: socket.socket, length: int) -> bytearray:
-    data = bytearray(length)
-    left = memoryview(data)
-    while left:
-        count = connection.recv_into(left)
-        if not count:
-            raise EOFError
-        left = left[count:]
+def _read(stream: BinaryIO, length: int) -> bytes:
+    data = stream.read(length)
+    if len(data) < length:
+        raise EOFError
     return data
 
 
@@ -70,10 +65,11 @@ def main() -> None:
     module, _, name = decoder.partition(":")
     decode = getattr(importlib.import_module(module), name)
     with socket.socket(fileno=int(descriptor)) as connection, _open_lock() as large:
+        stream = connection.makefile("rb")
         try:
             while True:
-                request, data = receive(connection)
-                _serve(connection, decode, bytes(data), request, large)
+                request, body = receive(stream)
+                _serve(connection, decode, body, request, large)
         except (EOFError, OSError):
             return  # The parent is gone, or has closed the connection.
 
@@ -87,7 +83,7 @@ def _open_lock() -> BinaryIO:
 def _serve(
     connection: socket.socket,
     decode: Callable[..., DecodedImage],
-    data: bytes,
+    body: bytes,
     request: dict[str, Any],
     large: BinaryIO,
 ) -> None:
@@ -97,19 +93,21 @@ def _serve(
         send(connection, {"state": "started"})
         signal.alarm(ORPHAN_S)
 
-    signal.alarm(ORPHAN_S)
-    start = time.perf_counter()
-    try:
-        image = decode(data, request["size"], request["resize"], take_turn)
-    except Exception as error:  # noqa: BLE001 Decoders raise what they like on broken data.
-        error_type, message = describe_error(error)
-        failed = {"error_type": error_type, "message": message}
-        send(connection, {**failed, "decode_s": time.perf_counter() - start})
-    else:
-        size = {"width": image.width, "height": image.height}
-        decoded = {**size, "format": image.format}
-        answer = {**decoded, "decode_s": time.perf_counter() - start}
-        send(connection, answer, image.pixels.tobytes())
-    finally:
-        signal.alarm(0)
-        fcntl.flock(large, fcntl.LOCK_UN)
+    answers: list[tuple[Any, Any, float]] = []
+    pixels: list[bytes] = []
+    files = io.BytesIO(body)
+    for length in request["lengths"]:
+        signal.alarm(ORPHAN_S)
+        start = time.perf_counter()
+        try:
+            image = decode(files.read(length), request["size"], request["resize"], take_turn)
+        except Exception as error:  # noqa: BLE001 Decoders raise what they like on broken data.
+            answers.append((None, describe_error(error), time.perf_counter() - start))
+        else:
+            pixels.append(image.pixels.tobytes())
+            found = (image.width, image.height, image.format)
+            answers.append((found, None, time.perf_counter() - start))
+        finally:
+            signal.alarm(0)
+            fcntl.flock(large, fcntl.LOCK_UN)
+    send(connection, {"images": answers}, *pixels)

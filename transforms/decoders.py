@@ -15,8 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -71,7 +70,7 @@ class DecoderPool:
     def start(self) -> None:
         """Start the processes that are missing, without waiting until they are ready."""
         for decoder in self._take_idle():
-            self._idle.put(decoder or _Decoder(self._decoder))
+            self._idle.put(decoder or _Decoder(self._decoder, self._timeout_s))
 
     def decode(self, data: bytes, size: int, resize: Resize) -> tuple[DecodedImage, float]:
         """Decode an image in one of the processes, waiting for one that is free.
@@ -88,22 +87,43 @@ class DecoderPool:
             DecoderError: if it cannot be decoded, or brings the decoder down.
         """
         try:
-            return self._decode_once(data, size, resize)
+            ((decoded, decode_s),) = self._decode_once([data], size, resize)
         except DecoderError as error:
             if error.error_type != CRASHED:
                 raise
-        # The process may have been killed for another reason, such as a lack of memory.
-        return self._decode_once(data, size, resize)
+            # The process may have been killed for another reason, such as a lack of memory.
+            ((decoded, decode_s),) = self._decode_once([data], size, resize)
+        if isinstance(decoded, DecoderError):
+            raise decoded
+        return decoded, decode_s
 
-    def _decode_once(self, data: bytes, size: int, resize: Resize) -> tuple[DecodedImage, float]:
-        with self._borrow() as decoder:
-            return decoder.decode(data, size, resize, self._timeout_s)
+    def decode_batch(
+        self, batch: Sequence[bytes], size: int, resize: Resize
+    ) -> tuple[list[DecodedImage | DecoderError], float]:
+        """Decode some images in one of the processes; return them, and the seconds that it took.
 
-    @contextmanager
-    def _borrow(self) -> Iterator[_Decoder]:
-        decoder = self._idle.get() or _Decoder(self._decoder)
+        If one of them brings the process down, each is decoded again alone, to tell which it was.
+        """
         try:
-            yield decoder
+            results = self._decode_once(batch, size, resize) if batch else []
+        except DecoderError:
+            results = [self._decode_alone(data, size, resize) for data in batch]
+        return [decoded for decoded, _ in results], sum(decode_s for _, decode_s in results)
+
+    def _decode_alone(
+        self, data: bytes, size: int, resize: Resize
+    ) -> tuple[DecodedImage | DecoderError, float]:
+        try:
+            return self.decode(data, size, resize)
+        except DecoderError as error:
+            return error, error.decode_s
+
+    def _decode_once(
+        self, batch: Sequence[bytes], size: int, resize: Resize
+    ) -> list[tuple[DecodedImage | DecoderError, float]]:
+        decoder = self._idle.get() or _Decoder(self._decoder, self._timeout_s)
+        try:
+            return decoder.decode(batch, size, resize)
         finally:
             self._idle.put(decoder if decoder.is_alive() else None)
 
@@ -124,7 +144,7 @@ class DecoderPool:
 class _Decoder:
     """One process, and the connection to it."""
 
-    def __init__(self, decoder: str):
+    def __init__(self, decoder: str, timeout_s: float):
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -137,12 +157,17 @@ class _Decoder:
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
+        ours.settimeout(timeout_s)
         self._connection = ours
+        self._answers = ours.makefile("rb")
+        self._timeout_s = timeout_s
 
     def is_alive(self) -> bool:
-        return self._process.poll() is None
+        """Tell whether it has not been stopped; one that died by itself fails the next image."""
+        return self._process.returncode is None
 
     def stop(self) -> None:
+        self._answers.close()
         self._connection.close()
         try:  # A process that crashed is to be found with its own exit status.
             self._process.wait(timeout=_EXIT_S)
@@ -151,37 +176,37 @@ class _Decoder:
             self._process.wait()
 
     def decode(
-        self, data: bytes, size: int, resize: Resize, timeout_s: float
-    ) -> tuple[DecodedImage, float]:
+        self, batch: Sequence[bytes], size: int, resize: Resize
+    ) -> list[tuple[DecodedImage | DecoderError, float]]:
         start = time.perf_counter()
         try:
-            self._connection.settimeout(timeout_s)
-            send(self._connection, {"size": size, "resize": resize}, data)
-            answer, pixels = self._receive(timeout_s)
-            if "error_type" in answer:
-                raise DecoderError(answer["error_type"], answer["message"], answer["decode_s"])
+            lengths = [len(data) for data in batch]
+            request = {"size": size, "resize": resize, "lengths": lengths}
+            send(self._connection, request, *batch)
+            answer, body = self._receive()
         except TimeoutError:
             self.stop()
-            message = f"the decoder took more than {timeout_s:g} s for this file"
-            raise DecoderError("DecoderTimeout", message, timeout_s) from None
+            message = f"the decoder took more than {self._timeout_s:g} s for this file"
+            raise DecoderError("DecoderTimeout", message, self._timeout_s) from None
         except (EOFError, OSError):
             self.stop()
             raise self._explain_crash(time.perf_counter() - start) from None
-        image = DecodedImage(
-            np.frombuffer(pixels, np.uint8).reshape(size, size, 3),
-            answer["width"],
-            answer["height"],
-            answer["format"],
-        )
-        return image, answer["decode_s"]
+        pixels = iter(np.frombuffer(body, np.uint8).reshape(-1, size, size, 3))
+        results: list[tuple[DecodedImage | DecoderError, float]] = []
+        for image, failed, decode_s in answer["images"]:
+            if failed:
+                results.append((DecoderError(failed[0], failed[1], decode_s), decode_s))
+            else:
+                results.append((DecodedImage(next(pixels), *image), decode_s))
+        return results
 
-    def _receive(self, timeout_s: float) -> tuple[dict[str, Any], bytearray]:
+    def _receive(self) -> tuple[dict[str, Any], bytes]:
         while True:
-            answer, body = receive(self._connection)
+            answer, body = receive(self._answers)
             if "state" not in answer:
                 return answer, body
             # Whoever holds the lock for large images is timed itself, so this wait ends.
-            self._connection.settimeout(None if answer["state"] == "waiting" else timeout_s)
+            self._connection.settimeout(None if answer["state"] == "waiting" else self._timeout_s)
 
     def _explain_crash(self, decode_s: float) -> DecoderError:
         code = self._process.returncode

@@ -137,6 +137,8 @@ def _read_once(uri: str) -> bytes:
     check_filesystem(uri)
     if is_local(uri):
         _require_regular_file(uri)
+        with open(uri, "rb", buffering=0) as file:  # A third of the time that Beam takes.
+            return file.read()
     with open_file(uri, CompressionTypes.UNCOMPRESSED) as file:
         return bytes(file.read())
 
