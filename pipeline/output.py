@@ -164,6 +164,6 @@ def prepare_output(output: OutputOptions, settings: Mapping[str, Any], found: Fo
         # What a run before has merged may have been cut into other parts.
         for name in _TABLES if append else (*_MARKS, *_TABLES):
             storage.delete(storage.join(output.parts_path, name))
-        for file in storage.list_files(output.path):
-            if _is_leftover(file.path):
-                storage.delete(file.path)
+        for path in storage.list_files(output.path):
+            if _is_leftover(path):
+                storage.delete(path)

@@ -51,9 +51,9 @@ class ChunkWatcher:
         try:
             if self._total is None:
                 self._total = self._read_total()
-            for file in storage.list_files(self._path):
-                if file.path.endswith(".parquet") and file.path not in self._seen:
-                    self._count(file.path)
+            for path in storage.list_files(self._path):
+                if path.endswith(".parquet") and path not in self._seen:
+                    self._count(path)
                 if time.monotonic() > deadline:
                     break
         except (*storage.READ_ERRORS, pa.ArrowException):

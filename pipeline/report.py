@@ -116,11 +116,10 @@ def close_accounts(account: Account, run: RunInfo) -> None:
         _finish(run.output, run.chunks_path, content)
         return
     tables = [schema.EMBEDDINGS_DIR, schema.INPUTS_DIR] if account.embeddings else []
-    failures = storage.list_files(storage.join(run.output, schema.FAILURES_DIR))
     publication = {
         "run": content,
         "tables": [*tables, schema.FAILURES_DIR],
-        "replaced": [metadata.path for metadata in failures],
+        "replaced": storage.list_files(storage.join(run.output, schema.FAILURES_DIR)),
     }
     path = storage.join(run.chunks_path, PUBLICATION_FILE)
     storage.write_file(path, json.dumps(publication).encode())
@@ -132,9 +131,9 @@ def publish(output: str, chunks_path: str) -> None:
     publication = json.loads(storage.read_bytes(storage.join(chunks_path, PUBLICATION_FILE)))
     storage.delete(storage.join(output, schema.SUCCESS_FILE))
     for table in publication["tables"]:
-        for file in storage.list_files(storage.join(chunks_path, "parts", table)):
-            name = file.path.rpartition("/")[2]
-            storage.rename(file.path, storage.join(output, table, name))
+        for path in storage.list_files(storage.join(chunks_path, "parts", table)):
+            name = path.rpartition("/")[2]
+            storage.rename(path, storage.join(output, table, name))
     for path in publication["replaced"]:
         storage.delete(path)
     _finish(output, chunks_path, publication["run"])

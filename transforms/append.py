@@ -118,8 +118,7 @@ class SelectMissing(beam.PTransform[Any, Any]):
 
 
 def _list_parts(folder: str) -> list[str]:
-    files = [metadata.path for metadata in storage.list_files(folder)]
-    return [path for path in files if path.endswith(".parquet")]
+    return [path for path in storage.list_files(folder) if path.endswith(".parquet")]
 
 
 def _select(

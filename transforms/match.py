@@ -150,13 +150,25 @@ def _is_image_name(path: str) -> bool:
 
 
 def _walk(folder: str) -> Iterator[str]:
-    """Yield the files below a folder, dangling links included; an unreadable folder is an error."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.is_dir():
-                yield entry.path
-            elif not _leads_back(entry.path):
-                yield from _walk(entry.path)
+    """Yield the files below a folder, dangling links included; an unreadable folder is an error.
+
+    Unlike `os.walk`, this holds no list of all the names in a folder.
+    """
+    folders = [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if not _is_folder(entry):
+                    yield entry.path
+                elif not _leads_back(entry.path):
+                    folders.append(entry.path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # A link to itself.
+        return False
 
 
 def _leads_back(folder: str) -> bool:

@@ -218,7 +218,7 @@ def delete(path: str) -> None:
         if exists(path):
             FileSystems.delete([path])
         return
-    files = [metadata.path for metadata in list_files(path)] or [path]
+    files = list_files(path) or [path]
     if exists(files[0]):
         with os_errors(path):
             FileSystems.delete(files)
@@ -232,11 +232,14 @@ def rename(source: str, target: str) -> None:
         FileSystems.rename([source], [target])
 
 
-def list_files(folder: str) -> list[FileMetadata]:
+def list_files(folder: str) -> list[str]:
     """List the files right below a folder; a folder that does not exist is empty."""
     try:
-        return match(join(folder, "*"))
-    except FileNotFoundError:
+        if is_local(folder):  # Beam looks up each file's size and time: 13 times slower.
+            with os.scandir(folder) as entries:
+                return [entry.path for entry in entries if entry.is_file()]
+        return [metadata.path for metadata in match(join(folder, "*"))]
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
