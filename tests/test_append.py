@@ -18,6 +18,9 @@ import samples
 from embeddings import open_dataset
 from pipeline.main import main
 from transforms import storage
+from transforms.append import select_missing
+from transforms.plan import split_block
+from transforms.records import Account, ImageRef, RefBlock
 
 
 @pytest.fixture
@@ -92,6 +95,34 @@ def test_earlier_failures_are_tried_again_even_if_the_input_does_not_name_them(
     assert rows[str(folder / "broken.jpg")]["width"] == 60
     counts = read_run(tmp_path / "out")["counts"]
     assert (counts["inputs"], counts["embeddings"], counts["failures"]) == (12, 12, 0)
+
+
+uris = st.sampled_from("abcdefgh")
+times = st.none() | st.floats(0, 1)
+images = st.lists(
+    st.builds(ImageRef, uris, st.none() | st.integers(0, 1), times, st.just(())), max_size=20
+)
+
+
+@given(images, images, st.lists(uris, unique=True), st.integers(1, 4))
+def test_what_is_missing_does_not_depend_on_the_buckets(refs, known, failed, buckets):
+    sides = (refs, list({ref.uri: ref for ref in known}.values()), list(map(ImageRef, failed)))
+    missing, account = select_missing(*sides)
+    named = {ref.uri for ref in refs}
+    at_hand = {ref.uri for ref in sides[1]}
+    again = [uri for uri in failed if uri not in named | at_hand]
+    assert missing[: len(missing) - len(again)] == [r for r in refs if r.uri not in at_hand]
+    assert [ref.uri for ref in missing[len(missing) - len(again) :]] == again
+    assert account.known == sum(ref.uri in at_hand for ref in refs)
+    assert account.inputs == -len(set(failed) - at_hand)
+    split = [dict(split_block(RefBlock(side), buckets)) for side in sides]
+    nothing = RefBlock([])
+    parts = [
+        select_missing(*(side.get(bucket, nothing).refs for side in split))
+        for bucket in range(buckets)
+    ]
+    assert sorted(map(repr, missing)) == sorted(repr(ref) for part, _ in parts for ref in part)
+    assert sum((account for _, account in parts), Account()) == account
 
 
 def test_changed_images_are_named_and_not_embedded_anew(append, folder, tmp_path, capsys):
