@@ -14,8 +14,6 @@ import importlib
 import sys
 
 import inputs
-from inputs import Setup
-from measure import Report
 
 _NAMES = (
     "steady",
@@ -33,24 +31,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     inputs.add_flags(parser)
     parser.add_argument("--only", nargs="+", choices=_NAMES, metavar="NAME", help=", ".join(_NAMES))
-    parser.add_argument("--scale", action="store_true", help="one million images too; takes hours")
+    parser.add_argument(
+        "--scale", action="store_true", help="one million images too; takes a quarter of an hour"
+    )
     args = parser.parse_args()
     names = [name for name in _NAMES if name in (args.only or _NAMES)]
-    runs = [importlib.import_module(name).run for name in names]
-    return inputs.measure_all(args, [*runs, run_scale] if args.scale else runs)
-
-
-def run_scale(setup: Setup) -> Report:  # noqa: ARG001 It makes its own images and model.
-    """Run `scale.py`, and take its figures over as they are."""
-    report = Report("scale", "one million images")
-    try:
-        scale = importlib.import_module("scale")
-    except ModuleNotFoundError:
-        report.skipped["all"] = "there is no benchmarks/scale.py"
-        return report
-    report.more["scale"] = scale.run()
-    report.notes += [f"{name}: {value}" for name, value in report.more["scale"].items()]
-    return report
+    names += ["scale"] if args.scale else []
+    return inputs.measure_all(args, [importlib.import_module(name).run for name in names])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,157 @@
+"""A hundred thousand and a million tiny images: the cost of each, and peak memory.
+
+    python benchmarks/scale.py
+
+Each run is a process of its own, from listing to `_SUCCESS`. The images are 64 JPEGs under many
+names, the model is next to nothing, so that what is measured is the pipeline. The overhead is the
+CPU time of all its processes, start-up included, less what decoding and the model take for as many
+of these images when nothing else is done. Reads `/proc`, so it runs on Linux only.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import inputs
+import processes
+from inputs import Setup
+from measure import Failed, Goal, Report
+from transforms.settings import DEFAULT_BATCH_SIZE, count_cpus
+
+_COUNTS = (100_000, 1_000_000)
+_DISTINCT = 64  # File systems allow as few as 65,000 names for a file.
+_SIZES = ((64, 48),)
+_FOLDER_NAMES = 50_000
+_SAMPLE = 20_000
+_POLL_S = 0.1
+_OVERHEAD = Goal("<=", 150)
+
+
+class Usage(NamedTuple):
+    """CPU time in seconds and peak resident memory in MB."""
+
+    cpu_s: float
+    peak_mb: float
+
+
+def run(setup: Setup) -> Report:
+    """Run the benchmark, once."""
+    report = Report("scale", "CPU time of an image and peak memory, as the number of images grows")
+    report.notes.append(f"{_DISTINCT} JPEGs of 64 x 48 under many names, a small model")
+    model = str(setup.work / "small_model")
+    processes.finish(processes.start(processes.script_command("memory.py", "--child", model)))
+    peaks = []
+    for count in (setup.scaled(count) for count in _COUNTS):
+        folder = setup.work / f"tiny {count}"
+        make_names(folder, count)
+        work = ["--child", str(folder / "0"), model]
+        before = processes.call_script("scale.py", *work)
+        start = time.perf_counter()
+        usage = run_extract(folder, model, setup.work / "scale")
+        wall_s = time.perf_counter() - start
+        after = processes.call_script("scale.py", *work)  # A shared machine changes its pace.
+        decode_us, model_us = ((a + b) / 2 for a, b in zip(before, after, strict=True))
+        cpu_us = usage.cpu_s / count * 1e6
+        name = f"{count:,} images"
+        report.add(f"{name}: wall time", "s", [wall_s])
+        report.add(f"{name}: CPU", "us/image", [cpu_us])
+        report.add(f"{name}: decoding", "us/image", [decode_us])
+        report.add(f"{name}: model", "us/image", [model_us])
+        report.add(f"{name}: overhead", "us/image", [cpu_us - decode_us - model_us], _OVERHEAD)
+        report.add(f"{name}: peak of all processes", "MB", [usage.peak_mb])
+        peaks.append(usage.peak_mb)
+    report.add_ratio("peak at the most / at the fewest", peaks[1:], peaks[:1], Goal("<=", 1.1))
+    return report
+
+
+def make_names(folder: Path, count: int) -> None:
+    """Make `count` names for some small JPEGs, in sub-folders `0`, `1` and so on."""
+    made: list[str] = []
+    for start in range(0, count, _FOLDER_NAMES):
+        part = folder / str(start // _FOLDER_NAMES)
+        part.mkdir(parents=True)
+        names = min(_FOLDER_NAMES, count - start)
+        if not made:
+            made = inputs.make_photos(part, names, _SIZES, _DISTINCT)[:_DISTINCT]
+            continue
+        for i in range(names):
+            os.link(made[i % len(made)], part / f"{i:08d}.jpg")
+
+
+def run_extract(images: Path, model: str, output: Path) -> Usage:
+    """Run `beamvec extract`; return the usage of all its processes."""
+    flags = ["--overwrite", "--input", str(images), "--model", model, "--output", str(output)]
+    process = processes.start(processes.beamvec_command(*flags))
+    usages: dict[int, Usage] = {}
+    while process.poll() is None:
+        for pid in _list_tree(process.pid):
+            with suppress(OSError, StopIteration):  # It may have just ended.
+                usages[pid] = _read_usage(pid)
+        time.sleep(_POLL_S)
+    processes.finish(process)
+    if not usages:
+        raise Failed("it ended at once")
+    return Usage(*map(sum, zip(*usages.values(), strict=True)))
+
+
+def _list_tree(pid: int) -> Iterator[int]:
+    yield pid
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from _list_tree(int(child))
+
+
+def _read_usage(pid: int) -> Usage:
+    # See proc_pid_stat(5): fields 14 and 15, counted from 1; the name in field 2 may hold anything.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    peak_kib = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return Usage(cpu_s, peak_kib * 1024 / 1e6)
+
+
+def measure_work_us(folder: str, model: str) -> tuple[float, float]:
+    """Return the CPU time that decoding and the model take for an image, in microseconds.
+
+    Every core decodes at the same time, as it does in a run: one alone may be faster.
+    """
+    import numpy as np
+
+    from transforms.model import load_model
+
+    loaded = load_model(model, DEFAULT_BATCH_SIZE)
+    files = sorted(Path(folder).iterdir())[:_DISTINCT]
+    cores = count_cpus()
+    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as workers:
+        work = [workers.submit(_decode, files, loaded.input_size) for _ in range(cores)]
+        decode_s = sum(done.result() for done in work) / cores
+    pixels = np.zeros((_SAMPLE, loaded.input_size, loaded.input_size, 3), np.uint8)
+    start = time.process_time()
+    loaded.embed(pixels)
+    model_s = time.process_time() - start
+    return decode_s / _SAMPLE * 1e6, model_s / _SAMPLE * 1e6
+
+
+def _decode(files: list[Path], size: int) -> float:
+    from transforms.pixels import decode_image
+
+    data = [file.read_bytes() for file in files]
+    start = time.process_time()
+    for i in range(_SAMPLE):
+        decode_image(data[i % len(data)], size)
+    return time.process_time() - start
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        sys.exit(processes.answer(measure_work_us, sys.argv[2:]))
+    sys.exit(inputs.run_alone(run, __doc__))
