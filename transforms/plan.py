@@ -140,12 +140,12 @@ class PlanChunks(beam.PTransform[Any, Any]):
             | "CountImages" >> beam.CombineGlobally(sum)
             | "CountShards" >> beam.Map(_announce, options).with_output_types(int)
         )
-        assign = beam.FlatMap(split_block, AsSingleton(shards))
+        assign = beam.FlatMap(_assign_shards, AsSingleton(shards))
         # Without the type, chunks would be shuffled as whatever Beam makes of any object.
         cut = beam.FlatMap(_cut_shard, options).with_output_types(Chunk)
         planned = (
             blocks
-            | "AssignShards" >> assign.with_output_types(tuple[int, RefBlock])
+            | "AssignShards" >> assign.with_output_types(tuple[int, bytes])
             | "GroupShards" >> beam.GroupByKey()
             | "CutShards" >> cut.with_outputs(ACCOUNTS, main="chunks")
         )
@@ -162,11 +162,20 @@ def _announce(images: int, options: PlanOptions) -> int:
     return count_shards(images, options.rows_per_shard)
 
 
+# Blocks are encoded here, not by the runner, which would hold a shard's decoded images until it has
+# decoded those of the next one.
+_BLOCKS = CompressedCoder()
+
+
+def _assign_shards(block: RefBlock, shards: int) -> Iterator[tuple[int, bytes]]:
+    return ((shard, _BLOCKS.encode(part)) for shard, part in split_block(block, shards))
+
+
 def _cut_shard(
-    element: tuple[int, Iterable[RefBlock]], options: PlanOptions
+    element: tuple[int, Iterable[bytes]], options: PlanOptions
 ) -> Iterator[Chunk | TaggedOutput[str, Any]]:
     shard, blocks = element
-    refs = [ref for block in blocks for ref in block.refs]
+    refs = [ref for block in blocks for ref in _BLOCKS.decode(block).refs]
     inputs = account_inputs(refs)
     chunks = plan_chunks(shard, refs, options.chunk_size, options.settings_digest)
     duplicates = len(refs) - sum(len(chunk.refs) for chunk in chunks)
