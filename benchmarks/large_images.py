@@ -22,7 +22,7 @@ from accuracy import read_directions
 from inputs import FLOAT32, Setup, Variant
 from measure import Goal, Report, take_turns
 
-_COUNT = 64
+_COUNT = 192
 _DISTINCT = 8
 _SIZE = (6000, 4000)
 _FULL_DECODE = "full_decode.py"
@@ -61,7 +61,8 @@ def _output(setup: Setup, variant: Variant, way: str) -> str:
 def _measure(setup: Setup, variant: Variant, way: str) -> float:
     output = _output(setup, variant, way)
     flags = ["--input", str(setup.work / "large"), "--model", setup.model, "--output", output]
-    flags += ["--overwrite", *variant.flags]
+    # So small that decoding one chunk overlaps with embedding another, as it does in a long run.
+    flags += ["--overwrite", "--chunk-size", "16", *variant.flags]
     if way == "full":
         command = processes.script_command(_FULL_DECODE, "extract", *flags)
     else:

@@ -30,7 +30,7 @@ from transforms.settings import DEFAULT_BATCH_SIZE, Engine, Precision, count_cpu
 if TYPE_CHECKING:
     from transforms.model import FeatureModel
 
-_COUNT = 1_000
+_COUNT = 2_000  # With a few chunks only, the last ones leave cores without work.
 _WARM_UP = 64
 
 
