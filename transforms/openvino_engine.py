@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import threading
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from transforms.contract import CompiledModel, choose_output, read_dimension, read_input_size
-from transforms.saved_model import ModelError, first_line
+from transforms.saved_model import ModelError
 from transforms.settings import Precision
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
@@ -40,24 +41,22 @@ def compile_model(path: str, handle: str, batch_size: int, precision: Precision)
     _check_precision(core, precision)
     try:
         model = core.read_model(path)
-    except Exception as error:  # OpenVINO raises what it likes on damaged files.
+        size, index = _read_interface(model, handle)
+        model.reshape([batch_size, size, size, 3])
+        output = model.outputs[index]
+        dimension = read_dimension(handle, output.element_type.to_dtype().name, _shape(output))
+        hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _HINTS[precision]}
+        compiled = core.compile_model(_take_pixels(openvino, model), "CPU", hints)
+    except ModelError:
+        raise
+    except Exception as error:  # OpenVINO raises what it likes on models that it cannot run.
         raise ModelError(
-            f"OpenVINO cannot read the model {handle}: {first_line(error)}; use --engine tensorflow"
+            f"OpenVINO cannot run the model {handle}: {_reason(error)}; use --engine tensorflow"
         ) from error
-    image = model.inputs[0]
-    names = [port.get_any_name() for port in model.inputs]
-    size = read_input_size(handle, names, image.element_type.to_dtype().name, _shape(image))
-    index = 0
-    if len(model.outputs) > 1:
-        named = {name: i for i, port in enumerate(model.outputs) for name in port.get_names()}
-        index = named[choose_output(handle, named)]
-    model.reshape([batch_size, size, size, 3])
-    output = model.outputs[index]
-    dimension = read_dimension(handle, output.element_type.to_dtype().name, _shape(output))
     if dimension is None:
-        raise ModelError(f"OpenVINO cannot tell how long the features of {handle} are")
-    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": _HINTS[precision]}
-    compiled = core.compile_model(_take_pixels(openvino, model), "CPU", hints)
+        raise ModelError(
+            f"OpenVINO cannot tell how long the features of {handle} are; use --engine tensorflow"
+        )
     requests = threading.local()
 
     def call(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -68,6 +67,24 @@ def compile_model(path: str, handle: str, batch_size: int, precision: Precision)
         return features
 
     return CompiledModel(size, dimension, "serving_default", call)
+
+
+def _reason(error: Exception) -> str:
+    """Return what OpenVINO says, in one line and without its places in C++ files."""
+    lines = str(error).splitlines()
+    said = " ".join(line for line in lines if not line.startswith(("Exception from", "Check '")))
+    return textwrap.shorten(said, 200) or type(error).__name__
+
+
+def _read_interface(model: Any, handle: str) -> tuple[int, int]:
+    """Return the model's input size, and which of its outputs holds the features."""
+    image = model.inputs[0]
+    names = [port.get_any_name() for port in model.inputs]
+    size = read_input_size(handle, names, image.element_type.to_dtype().name, _shape(image))
+    if len(model.outputs) == 1:
+        return size, 0
+    named = {name: i for i, port in enumerate(model.outputs) for name in port.get_names()}
+    return size, named[choose_output(handle, named)]
 
 
 def _check_precision(core: Any, precision: Precision) -> None:
