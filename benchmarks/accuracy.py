@@ -60,7 +60,8 @@ def _embed(setup: Setup, variant: Variant, listed: str) -> Vectors:
 
 def read_directions(output: str) -> tuple[list[str], Vectors]:
     """Return a dataset's uris, sorted, and their embeddings scaled to length 1."""
-    uris, vectors = embeddings.open_dataset(output).read_vectors()
+    dataset = embeddings.open_dataset(output)
+    uris, vectors = dataset.read_uris(), dataset.read_vectors()
     order = np.argsort(uris)
     scaled = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return [uris[i] for i in order], scaled[order]

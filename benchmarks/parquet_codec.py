@@ -57,7 +57,7 @@ def _make_vectors(setup: Setup) -> np.ndarray:
     output = str(setup.work / "codec")
     flags = ["--input-list", listed, "--model", setup.model, "--output", output]
     processes.time_command(processes.beamvec_command(*flags))
-    features = embeddings.open_dataset(output).read_vectors()[1]
+    features = embeddings.open_dataset(output).read_vectors()
     rows = setup.scaled(_ROWS)
     repeated = np.tile(features, (-(-rows // len(features)), 1))[:rows]
     noise = np.random.default_rng(0).normal(1, 1e-3, repeated.shape)

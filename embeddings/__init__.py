@@ -1,5 +1,17 @@
-"""beamvec datasets: their schema, and reading them. Needs only numpy and pyarrow."""
+"""beamvec datasets: their schema, reading and searching them. Needs only numpy and pyarrow."""
 
-from embeddings.dataset import Dataset, DatasetError, open_dataset
+from embeddings.dataset import Batch, Dataset
+from embeddings.duplicates import find_groups
+from embeddings.opening import open_dataset
+from embeddings.parts import DatasetError
+from embeddings.search import Matches, search
 
-__all__ = ["Dataset", "DatasetError", "open_dataset"]
+__all__ = [
+    "Batch",
+    "Dataset",
+    "DatasetError",
+    "Matches",
+    "find_groups",
+    "open_dataset",
+    "search",
+]

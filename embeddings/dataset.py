@@ -1,123 +1,262 @@
-"""Reading a dataset: its counts, its model and its vectors, with numpy and pyarrow only."""
+"""Reading a dataset: vectors, metadata, batches and lookups, in parallel."""
 
 from __future__ import annotations
 
-import json
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow import fs
+import pyarrow.compute as pc
 
 from embeddings import schema
+from embeddings.parts import DatasetError, Part, RowGroup, list_row_groups, map_in_order
+
+_URI_ONLY = (schema.URI,)
 
 
-class DatasetError(ValueError):
-    """A folder is no dataset, or not a finished one; the message says which and what to do."""
+class Batch(NamedTuple):
+    """Some rows of a dataset.
+
+    Attributes:
+        metadata: those of their other columns that were asked for.
+        vectors: their embeddings, float32 [n, D], in the same order.
+    """
+
+    metadata: pa.Table
+    vectors: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A finished dataset.
+    """A finished dataset, or several of the same model and settings one after the other.
+
+    Rows have one order for all methods: the datasets as they were given, the parts of each by
+    name, and within a part by uri. Methods raise `DatasetError` for files that are damaged.
 
     Attributes:
-        path: the dataset's folder, as given.
-        run: the content of `run.json`: settings, model, versions, counts, timings.
-        embedding_files: the `embeddings` parts, in order, as paths of `filesystem`.
-        failure_files: the `failures` parts, in order, as paths of `filesystem`.
-        filesystem: where the files are.
+        paths: the folders, as given.
+        runs: the content of each one's `run.json`: settings, model, versions, counts, timings.
+        embedding_files: the `embeddings` parts in order.
+        failure_files: the `failures` parts in order.
     """
 
-    path: str
-    run: dict[str, Any]
-    embedding_files: tuple[str, ...]
-    failure_files: tuple[str, ...]
-    filesystem: fs.FileSystem
+    paths: tuple[str, ...]
+    runs: tuple[dict[str, Any], ...]
+    embedding_files: tuple[Part, ...]
+    failure_files: tuple[Part, ...]
 
-    def read_vectors(self) -> tuple[list[str], npt.NDArray[np.float32]]:
-        """Read all embeddings, sorted by uri within a part, parts in order.
+    def __len__(self) -> int:
+        """Return N, the number of rows."""
+        return sum(run["counts"]["embeddings"] for run in self.runs)
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """The content of `run.json`, of the first dataset if there are several."""
+        return self.runs[0]
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """What made the embeddings: handle, fingerprint, input_size, dimension, weights."""
+        return dict(self.run["model"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What changes the embeddings beside the model: resize, precision, engine."""
+        return {name: self.run["settings"][name] for name in ("resize", "precision", "engine")}
+
+    @property
+    def dimension(self) -> int:
+        """D, the length of an embedding."""
+        return int(self.run["model"]["dimension"])
+
+    @functools.cached_property
+    def schema(self) -> pa.Schema:
+        """The columns of the `embeddings` files and their types."""
+        return self.embedding_files[0].read_schema()
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of all columns but the embedding."""
+        return [name for name in self.schema.names if name != schema.EMBEDDING]
+
+    @functools.cached_property
+    def row_groups(self) -> tuple[RowGroup, ...]:
+        """All row groups in order; reads the files' footers and checks that they belong."""
+        groups = tuple(list_row_groups(self.embedding_files))
+        rows = groups[-1].stop if groups else 0
+        if rows != len(self):
+            raise DatasetError(
+                f"{self}: the {schema.EMBEDDINGS_DIR} files hold {rows:,} rows, {schema.RUN_FILE} "
+                f"tells of {len(self):,}; files are missing or do not belong there"
+            )
+        return groups
+
+    def read_vectors(self, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
+        """Read all embeddings into one array, row groups in parallel and straight into place.
+
+        Args:
+            out: where they go, C-contiguous float32 [N, D], such as a `numpy.memmap`; None makes
+                an array.
 
         Returns:
-            The uris, a list of N, and the embeddings, float32 [N, D].
+            The array, C-contiguous float32 [N, D].
+
+        Raises:
+            ValueError: if `out` has another shape, dtype or layout.
         """
-        table = self.read_embeddings([schema.URI, schema.EMBEDDING])
-        dimension = self.run["model"]["dimension"]
-        chunks = [np.asarray(chunk.flatten()) for chunk in table[schema.EMBEDDING].chunks]
-        values = np.concatenate(chunks) if chunks else np.empty(0, np.float32)
-        return table[schema.URI].to_pylist(), values.reshape(-1, dimension)
+        shape = (len(self), self.dimension)
+        vectors = np.empty(shape, np.float32) if out is None else out
+        fits = vectors.shape == shape and vectors.dtype == np.float32
+        if not (fits and vectors.flags.c_contiguous):
+            raise ValueError(
+                f"out is {vectors.dtype} {list(vectors.shape)}; it must be C-contiguous float32 "
+                f"{list(shape)}"
+            )
+        for _ in self._map(lambda group: group.read_vectors(vectors[group.rows]), self.row_groups):
+            pass
+        return vectors
 
-    def read_embeddings(self, columns: list[str] | None = None) -> pa.Table:
-        """Read the `embeddings` files, or some columns of them, in part order."""
-        return self._read(self.embedding_files, columns)
+    def read_uris(self) -> list[str]:
+        """Read the uri of each row."""
+        uris: list[str] = self.read_metadata(_URI_ONLY)[schema.URI].to_pylist()
+        return uris
 
-    def read_failures(self, columns: list[str] | None = None) -> pa.Table:
-        """Read the `failures` files, or some columns of them, in part order."""
-        return self._read(self.failure_files, columns)
+    def read_metadata(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read some columns, by default all but the embedding; row i belongs to vector i."""
+        return self.read_embeddings(self.columns if columns is None else columns)
 
-    def size_bytes(self, files: tuple[str, ...]) -> int:
-        """Return the size of some of the dataset's files together."""
-        return sum(info.size for info in self.filesystem.get_file_info(list(files)))
+    def read_embeddings(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read some or all columns of the `embeddings` files."""
+        return _read_files(self.embedding_files, columns)
 
-    def _read(self, files: tuple[str, ...], columns: list[str] | None) -> pa.Table:
-        tables = [
-            pq.read_table(file, columns=columns, filesystem=self.filesystem) for file in files
-        ]
-        return pa.concat_tables(tables)
+    def read_failures(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read some or all columns of the `failures` files."""
+        return _read_files(self.failure_files, columns)
+
+    def read_batches(
+        self, rows: int | None = None, columns: Sequence[str] = _URI_ONLY
+    ) -> Iterator[Batch]:
+        """Read all rows in order, in batches; memory holds a few of them for each core.
+
+        Args:
+            rows: rows in a batch, of which the last may have fewer; None takes the row groups as
+                they are in the files, 1,024 rows each, which costs least.
+            columns: what comes beside the embedding.
+        """
+        groups = self._map(lambda group: self._read_group(group, columns), self.row_groups)
+        return groups if rows is None else _regroup(groups, rows)
+
+    def take(self, rows: Iterable[int], columns: Sequence[str] = _URI_ONLY) -> Batch:
+        """Read some rows by their numbers, in the order given; only their row groups are read.
+
+        Raises:
+            IndexError: if there is no such row.
+        """
+        wanted = np.fromiter(rows, np.int64)
+        if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
+            raise IndexError(f"rows go from 0 to {len(self) - 1}")
+        distinct, order = np.unique(wanted, return_inverse=True)
+
+        def select(group: RowGroup) -> Batch:
+            inside = distinct[(distinct >= group.start) & (distinct < group.stop)] - group.start
+            return _select(self._read_group(group, columns), inside)
+
+        stops = np.array([group.stop for group in self.row_groups], np.int64)
+        groups = [self.row_groups[i] for i in np.unique(np.searchsorted(stops, distinct, "right"))]
+        return _select(self._concat(list(self._map(select, groups)), columns), order)
+
+    def lookup(self, uris: Sequence[str], columns: Sequence[str] = _URI_ONLY) -> Batch:
+        """Read the rows of some uris, in the order of the uris.
+
+        Of a uri that several datasets have, the first one's row is taken.
+
+        Raises:
+            DatasetError: if one of the uris is not in the dataset.
+        """
+        return self.take(self.find_rows(uris), columns)
+
+    def find_rows(self, uris: Sequence[str]) -> list[int]:
+        """Return the number of each uri's row, see `lookup`.
+
+        Row groups whose statistics tell that they hold none of the uris are not read.
+        """
+        wanted = pa.array(sorted(set(uris)), pa.string())
+
+        def find(group: RowGroup) -> tuple[list[str], list[int]]:
+            names = group.read(_URI_ONLY)[schema.URI]
+            places = np.flatnonzero(pc.is_in(names, wanted))
+            return names.take(places).to_pylist(), (places + group.start).tolist()
+
+        candidates = [group for group in self.row_groups if group.may_hold(wanted.to_pylist())]
+        rows: dict[str, int] = {}
+        for found, numbers in self._map(find, candidates):
+            for uri, row in zip(found, numbers, strict=True):
+                rows.setdefault(uri, row)
+        missing = [uri for uri in uris if uri not in rows]
+        if missing:
+            others = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
+            raise DatasetError(f"{self} has no image with the uri {missing[0]}{others}")
+        return [rows[uri] for uri in uris]
+
+    def __str__(self) -> str:
+        """Return the paths, as messages name the dataset."""
+        return ", ".join(self.paths)
+
+    def _map(self, function: Any, groups: Sequence[RowGroup]) -> Iterator[Any]:
+        return map_in_order(function, groups, self.embedding_files)
+
+    def _read_group(self, group: RowGroup, columns: Sequence[str]) -> Batch:
+        table = group.read([*columns, schema.EMBEDDING])
+        vectors = np.empty((table.num_rows, self.dimension), np.float32)
+        group.copy_vectors(table, vectors)
+        return Batch(table.select(columns), vectors)
+
+    def _concat(self, batches: list[Batch], columns: Sequence[str]) -> Batch:
+        if batches:
+            return _concat(batches)
+        fields = pa.schema([self.schema.field(name) for name in columns])
+        return Batch(fields.empty_table(), np.empty((0, self.dimension), np.float32))
 
 
-def open_dataset(path: str) -> Dataset:
-    """Open a finished dataset.
-
-    Args:
-        path: a folder, or a URI of one that pyarrow has a filesystem for (s3://, gs://).
-
-    Raises:
-        DatasetError: if there is no dataset, or it is not finished.
-    """
-    filesystem, root = _resolve(path)
-    try:
-        return Dataset(
-            path=path,
-            run=_read_run(filesystem, path, root),
-            embedding_files=_parts(filesystem, f"{root}/{schema.EMBEDDINGS_DIR}"),
-            failure_files=_parts(filesystem, f"{root}/{schema.FAILURES_DIR}"),
-            filesystem=filesystem,
-        )
-    except OSError as error:
-        raise DatasetError(f"cannot open {path}: {error}") from error
+def _select(batch: Batch, rows: npt.NDArray[np.int64]) -> Batch:
+    return Batch(batch.metadata.take(rows), batch.vectors[rows])
 
 
-def _resolve(path: str) -> tuple[fs.FileSystem, str]:
-    if "://" not in path:
-        return fs.LocalFileSystem(), path.rstrip("/") or "/"
-    try:
-        filesystem, root = fs.FileSystem.from_uri(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DatasetError(f"cannot open {path}: {error}") from error
-    return filesystem, root.rstrip("/")
+def _concat(batches: list[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(
+        pa.concat_tables([batch.metadata for batch in batches]),
+        np.concatenate([batch.vectors for batch in batches]),
+    )
 
 
-def _read_run(filesystem: fs.FileSystem, path: str, root: str) -> dict[str, Any]:
-    files = (f"{root}/{schema.SUCCESS_FILE}", f"{root}/{schema.RUN_FILE}", root)
-    success, run, folder = filesystem.get_file_info(list(files))
-    if folder.type == fs.FileType.NotFound and "://" not in path:
-        raise DatasetError(f"{path} does not exist")
-    if success.type != fs.FileType.File or run.type != fs.FileType.File:
-        raise DatasetError(
-            f"{path} holds no finished dataset (no {schema.SUCCESS_FILE}); if a run was stopped "
-            "there, start the same command again and it goes on where it stopped"
-        )
-    with filesystem.open_input_stream(run.path) as stream:
-        try:
-            content: dict[str, Any] = json.loads(stream.read())
-        except ValueError as error:
-            raise DatasetError(f"{run.path} is damaged: {error}") from error
-    return content
+def _regroup(batches: Iterator[Batch], rows: int) -> Iterator[Batch]:
+    """Cut batches anew into batches of some rows; only the last may be shorter."""
+    if rows < 1:
+        raise ValueError(f"rows is {rows}; it must be at least 1")
+    held: list[Batch] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += len(batch.vectors)
+        if count < rows:
+            continue
+        whole = _concat(held)
+        stop = count - count % rows
+        for start in range(0, stop, rows):
+            end = start + rows
+            yield Batch(whole.metadata.slice(start, rows), whole.vectors[start:end])
+        held = [Batch(whole.metadata.slice(stop), whole.vectors[stop:])]
+        count -= stop
+    if count:
+        yield _concat(held)
 
 
-def _parts(filesystem: fs.FileSystem, folder: str) -> tuple[str, ...]:
-    infos = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
-    return tuple(sorted(info.path for info in infos if info.path.endswith(".parquet")))
+def _read_files(files: Sequence[Part], columns: Sequence[str] | None) -> pa.Table:
+    names = None if columns is None else list(columns)
+    return pa.concat_tables(map_in_order(lambda file: file.read(names), files, files))

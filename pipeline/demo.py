@@ -68,8 +68,8 @@ def find_model() -> str:
 
 def describe_neighbours(dataset: Dataset) -> str:
     """List the nearest images, by cosine, of some images spread over a dataset."""
-    uris, vectors = dataset.read_vectors()
-    names = [os.path.basename(uri) for uri in uris]
+    vectors = dataset.read_vectors()
+    names = [os.path.basename(uri) for uri in dataset.read_uris()]
     shown = np.linspace(0, len(names) - 1, min(_SHOWN, len(names))).astype(int)
     similar = _cosines(vectors[shown], vectors)
     similar[np.arange(len(shown)), shown] = -np.inf

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from embeddings import Dataset, open_dataset
+from embeddings import open_dataset
+from embeddings.parts import Part
 from pipeline.summary import describe_errors
 from pipeline.units import format_size
 
@@ -23,8 +24,8 @@ def inspect(path: str) -> str:
     rows = {
         "dataset": f"{path}, made by beamvec {run['beamvec']}, {timings['finished']}",
         "embeddings": f"{counts['embeddings']:,} rows of {model['dimension']} numbers, "
-        + _files(dataset, dataset.embedding_files),
-        "failures": f"{counts['failures']:,} rows, " + _files(dataset, dataset.failure_files),
+        + _files(dataset.embedding_files),
+        "failures": f"{counts['failures']:,} rows, " + _files(dataset.failure_files),
         "accounts": f"{counts['inputs']:,} inputs = {counts['embeddings']:,} embeddings + "
         f"{counts['failures']:,} failures + {counts['duplicates']:,} duplicates",
         "model": model["handle"] + _weights(model),
@@ -40,8 +41,8 @@ def inspect(path: str) -> str:
     return "\n".join([*lines, *errors])
 
 
-def _files(dataset: Dataset, files: tuple[str, ...]) -> str:
-    return f"{len(files)} file(s), {format_size(dataset.size_bytes(files))}"
+def _files(files: tuple[Part, ...]) -> str:
+    return f"{len(files)} file(s), {format_size(sum(file.size_bytes for file in files))}"
 
 
 def _weights(model: dict[str, Any]) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
+from embeddings import schema
 from transforms.saved_model import import_tensorflow
 
 SIZE = 32
@@ -75,3 +79,47 @@ def save_tiny_model(path: str, seed: int = 0) -> None:
     root.__call__ = call
     root.serving_default = tf.function(lambda inputs: {"default": call(inputs)}, [spec])
     tf.saved_model.save(root, path, signatures={"serving_default": root.serving_default})
+
+
+def write_dataset(
+    folder: Path, vectors: np.ndarray, uris: list[str] | None = None, parts: int = 3
+) -> list[str]:
+    """Write a finished dataset of some embeddings, float32 [N, D]; return the uris in row order."""
+    uris = uris or [f"{i:05d}.jpg" for i in range(len(vectors))]
+    run = {
+        "settings": {"resize": "stretch", "precision": "float32", "engine": "tensorflow"},
+        "model": {"handle": "m", "fingerprint": "f" * 64, "dimension": vectors.shape[1]},
+        "counts": {"inputs": len(uris), "embeddings": len(uris), "failures": 0, "duplicates": 0},
+    }
+    target = schema.with_metadata(schema.embeddings_schema(), run["model"])
+    order: list[str] = []
+    for part in range(parts):
+        rows = sorted(range(part, len(uris), parts), key=uris.__getitem__)
+        order += [uris[row] for row in rows]
+        table = pa.table(
+            [
+                [uris[row] for row in rows],
+                [vectors[row] for row in rows],
+                [f"{row:064x}" for row in rows],
+                *[[1] * len(rows)] * 2,
+                ["JPEG"] * len(rows),
+                [100] * len(rows),
+            ],
+            schema=target,
+        )
+        _write_part(folder / "embeddings", part, parts, table)
+        _write_part(folder / "failures", part, parts, schema.failures_schema().empty_table())
+    (folder / "run.json").write_text(json.dumps(run))
+    (folder / "_SUCCESS").write_text("\n")
+    return order
+
+
+def _write_part(folder: Path, part: int, parts: int, table: pa.Table) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    options = schema.parquet_options(table.schema)
+    pq.write_table(
+        table,
+        folder / schema.part_name(part, parts),
+        row_group_size=schema.ROW_GROUP_ROWS,
+        **options,
+    )

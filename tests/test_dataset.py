@@ -28,7 +28,7 @@ from transforms.write import OutputOptions, chunk_table, write_chunk
 
 def test_vectors_come_with_their_uris(extract, dataset, photos):
     extract("--input", photos, "--rows-per-shard", "5", "--max-failure-ratio", "1")
-    uris, vectors = dataset().read_vectors()
+    uris, vectors = dataset().read_uris(), dataset().read_vectors()
     assert vectors.dtype == np.float32
     assert vectors.shape == (21, 16)
     rows = dataset().read_embeddings().to_pylist()
@@ -63,12 +63,12 @@ def test_what_is_no_finished_dataset_is_named(tmp_path, extract, photos, capsys)
 
 def test_file_layout(extract, dataset, photos):
     extract("--input", photos, "--max-failure-ratio", "1")
-    metadata = pq.read_metadata(dataset().embedding_files[0])
+    metadata = pq.read_metadata(dataset().embedding_files[0].path)
     column = metadata.row_group(0).column(1)
     assert column.path_in_schema == "embedding.list.element"
-    assert column.compression == "ZSTD"
+    assert column.compression == "LZ4"
     assert not {"PLAIN_DICTIONARY", "RLE_DICTIONARY"} & set(column.encodings)
-    failures = pq.read_schema(dataset().failure_files[0])
+    failures = pq.read_schema(dataset().failure_files[0].path)
     assert failures.names == ["uri", "stage", "error_type", "message", "size_bytes"]
 
 

@@ -55,11 +55,11 @@ def test_engines_are_not_mixed_in_a_dataset(extract, photos, capsys, flags, mess
 def test_openvino_gives_the_same_dataset_but_for_rounding(extract, photos, dataset):
     flags = ["--input", photos, "--max-failure-ratio", "1"]
     extract(*flags)
-    uris, vectors = dataset().read_vectors()
+    uris, vectors = dataset().read_uris(), dataset().read_vectors()
     failures = dataset().read_failures()
     assert extract(*flags, "--engine", "openvino", "--overwrite") == 0
     assert dataset().run["settings"]["engine"] == "openvino"
-    again_uris, again = dataset().read_vectors()
+    again_uris, again = dataset().read_uris(), dataset().read_vectors()
     assert again_uris == uris
     np.testing.assert_allclose(again, vectors, rtol=1e-5, atol=1e-5)
     assert dataset().read_failures().equals(failures)
@@ -74,7 +74,9 @@ def test_every_image_is_a_row_or_a_failure(extract, dataset, photos, tmp_path, c
     embeddings, failures = made.read_embeddings(), made.read_failures()
     assert (embeddings.num_rows, failures.num_rows) == (21, 2)
     assert embeddings.schema.names == schema.embeddings_schema().names
-    assert embeddings.schema.field("embedding").type == pa.list_(pa.field("element", pa.float32()))
+    assert embeddings.schema.field("embedding").type == pa.list_(
+        pa.field("element", pa.float32(), nullable=False)
+    )
     errors = {
         os.path.basename(row["uri"]): (row["stage"], row["error_type"], row["size_bytes"])
         for row in failures.to_pylist()
@@ -136,7 +138,7 @@ def test_rows_are_sorted_and_parts_hold_all_of_them(extract, dataset, photos):
     assert len(made.embedding_files) == len(made.failure_files) == 8
     total = 0
     for file in made.embedding_files:
-        uris = pq.read_table(file)["uri"].to_pylist()
+        uris = pq.read_table(file.path)["uri"].to_pylist()
         assert uris == sorted(uris)
         total += len(uris)
     assert total == 21
@@ -144,7 +146,7 @@ def test_rows_are_sorted_and_parts_hold_all_of_them(extract, dataset, photos):
 
 def test_files_carry_the_model_and_the_settings(extract, dataset, photos, model_path):
     extract("--input", photos, "--resize", "crop")
-    metadata = pq.read_schema(dataset().embedding_files[0]).metadata[schema.METADATA_KEY]
+    metadata = pq.read_schema(dataset().embedding_files[0].path).metadata[schema.METADATA_KEY]
     content = json.loads(metadata)
     assert content["model"] == model_path
     assert content["dimension"] == samples.DIMENSION
@@ -211,7 +213,7 @@ def test_nan_features_are_failures_of_stage_infer(extract, dataset, tmp_path):
 def test_all_images_broken_gives_empty_embeddings(extract, dataset, photos):
     assert extract("--input", photos / "empty.png") == 1
     made = dataset()
-    uris, vectors = made.read_vectors()
+    uris, vectors = made.read_uris(), made.read_vectors()
     assert (uris, vectors.shape) == ([], (0, samples.DIMENSION))
     assert made.read_failures().num_rows == 1
 

@@ -38,7 +38,7 @@ def normalize(vectors: np.ndarray) -> np.ndarray:
 
 def test_photos_equal_a_direct_call(shared, embed):
     dataset = embed("photos")
-    uris, vectors = dataset.read_vectors()
+    uris, vectors = dataset.read_uris(), dataset.read_vectors()
     assert (len(uris), dataset.read_failures().num_rows) == (250, 0)
     path = str(shared / "models" / "resnet_v2_50_partial")
     signature = import_tensorflow().saved_model.load(path).signatures["serving_default"]
@@ -52,7 +52,8 @@ def test_photos_equal_a_direct_call(shared, embed):
 
 
 def test_nearest_neighbours_find_the_class(embed):
-    uris, vectors = embed("caltech40").read_vectors()
+    dataset = embed("caltech40")
+    uris, vectors = dataset.read_uris(), dataset.read_vectors()
     classes = np.array([Path(uri).parent.name for uri in uris])
     cosines = normalize(vectors) @ normalize(vectors).T
     np.fill_diagonal(cosines, -1)
@@ -63,7 +64,7 @@ def test_nearest_neighbours_find_the_class(embed):
 def test_hard_images_are_rows_or_failures_as_expected(shared, embed):
     folder = shared / "data" / "hard"
     dataset = embed("hard", "--max-failure-ratio", "1")
-    uris, vectors = dataset.read_vectors()
+    uris, vectors = dataset.read_uris(), dataset.read_vectors()
     failures = {row["uri"]: row for row in dataset.read_failures().to_pylist()}
     files = {str(f) for f in folder.rglob("*") if f.suffix.lower() in IMAGE_EXTENSIONS}
     assert set(uris) | set(failures) == files

@@ -1,0 +1,139 @@
+"""Groups of images that are the same or nearly so, without comparing all pairs at full length."""
+
+from __future__ import annotations
+
+import threading
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from embeddings.parts import map_in_order
+from embeddings.search import row_lengths, unit_rows
+
+_Pairs: TypeAlias = npt.NDArray[np.int64]
+
+_AXES = 128
+_SAMPLE_ROWS = 8192
+_TILE_ROWS = 4096
+_CHECKED_PAIRS = 4096
+_SLACK = 1e-4
+"""What rounding of float32 may take from a bound."""
+
+
+def find_groups(vectors: npt.NDArray[np.float32], threshold: float) -> list[list[int]]:
+    """Group the rows that are connected by cosines of at least a threshold.
+
+    The result is exact. Each row is turned into its 128 largest principal components and the length
+    of what is left; by Cauchy and Schwarz, the product of two such rows is never less than their
+    cosine, so only pairs where it reaches the threshold are compared at full length. Memory holds
+    129 numbers a row, and for each core a tile of 4,096 x 4,096 pairs.
+
+    Args:
+        vectors: float32 [N, D], an array or a memory map.
+        threshold: in (0, 1].
+
+    Returns:
+        Groups of two or more rows, each in ascending order, ordered by their first row.
+
+    Raises:
+        ValueError: if the threshold is out of range.
+
+    >>> find_groups(np.array([[1, 0], [0, 1], [2, 0.1]], np.float32), 0.99)
+    [[0, 2]]
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"the threshold is {threshold}; it must be in (0, 1]")
+    groups = _Groups(len(vectors))
+    lengths = _lengths(vectors)
+    short = _shorten(vectors, lengths)
+
+    def compare(tile: tuple[int, int]) -> None:
+        top, left = tile
+        bounds = short[top : top + _TILE_ROWS] @ short[left : left + _TILE_ROWS].T
+        first, second = np.nonzero(bounds >= threshold - _SLACK)
+        pairs = groups.keep_apart(np.stack([first + top, second + left], axis=1))
+        for start in range(0, len(pairs), _CHECKED_PAIRS):
+            # Most pairs of a large group are joined by others before their turn comes.
+            some = groups.keep_apart(pairs[start : start + _CHECKED_PAIRS])
+            groups.join(some[_cosines(vectors, lengths, some) >= threshold])
+
+    starts = range(0, len(vectors), _TILE_ROWS)
+    for _ in map_in_order(
+        compare, [(top, left) for top in starts for left in starts if left >= top]
+    ):
+        pass
+    return groups.as_lists()
+
+
+def _lengths(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    blocks = (slice(start, start + _TILE_ROWS) for start in range(0, len(vectors), _TILE_ROWS))
+    lengths = [row_lengths(vectors[block]) for block in blocks]
+    return np.concatenate(lengths) if lengths else np.empty(0, np.float32)
+
+
+def _shorten(
+    vectors: npt.NDArray[np.float32], lengths: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """Return float32 [N, axes + 1] whose products are at least the cosines of the rows."""
+    axes = _principal_axes(vectors)
+    short = np.empty((len(vectors), axes.shape[1] + 1), np.float32)
+    for start in range(0, len(vectors), _TILE_ROWS):
+        rows = slice(start, start + _TILE_ROWS)
+        units = vectors[rows] / lengths[rows, None]
+        short[rows, :-1] = units @ axes
+        short[rows, -1] = np.linalg.norm(units - short[rows, :-1] @ axes.T, axis=1)
+    return short
+
+
+def _principal_axes(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return orthonormal axes, [D, axes], that hold most of the rows' lengths."""
+    step = max(1, len(vectors) // _SAMPLE_ROWS)
+    units = unit_rows(vectors[::step][:_SAMPLE_ROWS]).astype(np.float64)
+    _, axes = np.linalg.eigh(units.T @ units)
+    largest: npt.NDArray[np.float32] = axes[:, -_AXES:].astype(np.float32)
+    return largest
+
+
+def _cosines(
+    vectors: npt.NDArray[np.float32], lengths: npt.NDArray[np.float32], pairs: _Pairs
+) -> npt.NDArray[np.float32]:
+    """Return the cosine of each pair of rows."""
+    first, second = pairs.T
+    products = np.einsum("ij,ij->i", vectors[first], vectors[second])
+    cosines: npt.NDArray[np.float32] = products / lengths[first] / lengths[second]
+    return cosines
+
+
+class _Groups:
+    """Disjoint sets of rows, for several threads; the root of each is its lowest row."""
+
+    def __init__(self, rows: int):
+        self._parents = np.arange(rows)
+        self._lock = threading.Lock()
+
+    def roots(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        while True:
+            parents = self._parents[rows]
+            if (parents == rows).all():
+                return rows
+            rows = parents
+
+    def keep_apart(self, pairs: _Pairs) -> _Pairs:
+        """Return the pairs whose rows are not in one set yet."""
+        first, second = pairs.T
+        return pairs[self.roots(first) != self.roots(second)]
+
+    def join(self, pairs: _Pairs) -> None:
+        with self._lock:
+            for pair in pairs:
+                low, high = np.sort(self.roots(pair))
+                self._parents[high] = low
+            if len(pairs):
+                self._parents = self.roots(self._parents)  # Keeps the ways short.
+
+    def as_lists(self) -> list[list[int]]:
+        roots = self.roots(self._parents)
+        order = np.argsort(roots, kind="stable")
+        cuts = np.flatnonzero(np.diff(roots[order])) + 1
+        return [rows.tolist() for rows in np.split(order, cuts) if len(rows) > 1]

@@ -1,0 +1,213 @@
+"""The Parquet files of a dataset: where they are, their row groups, their vectors."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs
+
+from embeddings import schema
+
+REMOTE_THREADS = 16
+"""Reads at the same time where a store's latency counts for more than the cores."""
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class DatasetError(ValueError):
+    """No dataset, an unfinished or a damaged one; the message says which and what to do."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file.
+
+    Attributes:
+        path: its path on the filesystem.
+        filesystem: where it is.
+        size_bytes: its size.
+        fingerprint: of the model that its dataset was made with.
+    """
+
+    path: str
+    filesystem: fs.FileSystem
+    size_bytes: int
+    fingerprint: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it can be mapped into memory, and latency is none."""
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read the whole file.
+
+        Raises:
+            DatasetError: if it is damaged or missing.
+        """
+        return self._checked(lambda: self._open().read(columns))
+
+    def read_schema(self) -> pa.Schema:
+        """Read the names and types of the file's columns."""
+        return self._checked(lambda: self._open().schema_arrow)
+
+    def read_footer(self) -> pq.FileMetaData:
+        """Read the file's own metadata, and check that it belongs to the dataset.
+
+        Raises:
+            DatasetError: if it is damaged, or of another model.
+        """
+        footer = self._checked(lambda: self._open().metadata)
+        try:
+            made_by = json.loads(footer.metadata[schema.METADATA_KEY])["fingerprint"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DatasetError(f"{self.path} was not written by beamvec; move it away") from error
+        if made_by != self.fingerprint:
+            raise DatasetError(
+                f"{self.path} was made with another model than its dataset ({made_by[:12]}, not "
+                f"{self.fingerprint[:12]}); move it away"
+            )
+        return footer
+
+    def read_row_group(
+        self, index: int, columns: Sequence[str], footer: pq.FileMetaData
+    ) -> pa.Table:
+        """Read some columns of a row group.
+
+        Raises:
+            DatasetError: if it is damaged.
+        """
+        return self._checked(
+            lambda: self._open(footer).read_row_group(index, list(columns), use_threads=False)
+        )
+
+    def _open(self, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
+        return pq.ParquetFile(
+            self.path,
+            filesystem=None if self.is_local else self.filesystem,  # Else nothing is mapped.
+            metadata=footer,
+            memory_map=True,
+            pre_buffer=not self.is_local,
+        )
+
+    def _checked(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except (pa.ArrowException, OSError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DatasetError(f"{self.path} is damaged or cannot be read: {reason}") from error
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group of an `embeddings` part, and its place among all rows of a dataset.
+
+    Attributes:
+        part: its file.
+        footer: the file's metadata.
+        index: its number in the file.
+        start: the number of its first row in the dataset.
+        stop: one more than that of its last row.
+    """
+
+    part: Part
+    footer: pq.FileMetaData
+    index: int
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> slice:
+        """The place of its rows in the dataset."""
+        return slice(self.start, self.stop)
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """Read some columns."""
+        return self.part.read_row_group(self.index, columns, self.footer)
+
+    def read_vectors(self, out: npt.NDArray[np.float32]) -> None:
+        """Read the embeddings into `out`, float32 [rows, D]."""
+        self.copy_vectors(self.read([schema.EMBEDDING]), out)
+
+    def copy_vectors(self, table: pa.Table, out: npt.NDArray[np.float32]) -> None:
+        """Copy the embeddings of what was read into `out`, float32 [rows, D].
+
+        Raises:
+            DatasetError: if a row is null or has another length than D.
+        """
+        column = table[schema.EMBEDDING]
+        dimension = out.shape[1]
+        row = 0
+        for chunk in column.chunks:
+            values = chunk.flatten()
+            # Not to_numpy: it imports pandas where that is installed, which takes a second.
+            lengths = np.diff(np.from_dlpack(chunk.offsets))
+            if chunk.null_count or values.null_count or (lengths != dimension).any():
+                raise DatasetError(
+                    f"{self.part.path}: row group {self.index} has rows that are no {dimension} "
+                    "numbers; the dataset is damaged"
+                )
+            out[row : row + len(chunk)] = np.from_dlpack(values).reshape(-1, dimension)
+            row += len(chunk)
+
+    def may_hold(self, uris: Sequence[str]) -> bool:
+        """Tell whether one of some uris, sorted, may be here, by the uri column's statistics."""
+        column = self.footer.row_group(self.index).column(_find_uri_column(self.footer))
+        statistics = column.statistics
+        if statistics is None or not statistics.has_min_max:
+            return True
+        low, high = statistics.min, statistics.max
+        return any(low <= uri <= high for uri in uris)
+
+
+def _find_uri_column(footer: pq.FileMetaData) -> int:
+    names = [footer.schema.column(i).path for i in range(footer.num_columns)]
+    return names.index(schema.URI)
+
+
+def list_row_groups(parts: Sequence[Part]) -> list[RowGroup]:
+    """List the row groups of some parts in order, reading their footers in parallel.
+
+    Raises:
+        DatasetError: if a file is damaged or does not belong.
+    """
+    groups: list[RowGroup] = []
+    start = 0
+    for part, footer in zip(parts, map_in_order(Part.read_footer, parts, parts), strict=True):
+        for index in range(footer.num_row_groups):
+            stop = start + footer.row_group(index).num_rows
+            groups.append(RowGroup(part, footer, index, start, stop))
+            start = stop
+    return groups
+
+
+def map_in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], parts: Sequence[Part] = ()
+) -> Iterator[Result]:
+    """Call a function in threads, as many as fit to where the parts it reads are; yield in order.
+
+    No more than two results for each thread are held.
+    """
+    threads = pa.cpu_count() if all(part.is_local for part in parts) else REMOTE_THREADS
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads, "embeddings") as pool:
+        try:
+            for item in items:
+                pending.append(pool.submit(function, item))
+                if len(pending) > 2 * threads:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:  # The reader may stop early.
+            for future in pending:
+                future.cancel()
