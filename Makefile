@@ -45,7 +45,7 @@ bench: setup ## measure what the README quotes; IMAGES=folder MODEL=folder take 
 	  $(if $(MODEL),--model '$(MODEL)')
 
 lock: ## resolve requirements.lock anew, for all supported versions of Python (needs uv)
-	uv pip compile --universal --python-version 3.10 --no-header --extra demo --extra openvino --extra dev \
+	uv pip compile --universal --python-version 3.10 --no-header --extra demo --extra explore --extra openvino --extra dev \
 	  setup.py --output-file requirements.lock
 
 clean: ## remove everything that make made

@@ -28,6 +28,7 @@ setup(
         "numpy>=2.0,<2.5",
         "Pillow>=11.3,<13",
         "tqdm>=4.66,<5",
+        "threadpoolctl>=3.5,<4",
     ],
     extras_require={
         "gcp": ["apache-beam[gcp]"],
@@ -35,9 +36,11 @@ setup(
         "openvino": ["openvino>=2025.0,<2027"],
         # A rival in the benchmarks, which say so where it is missing; too large for the lock file.
         "bench": ["ray[data]>=2.50,<3"],
+        "explore": ["scikit-learn>=1.6,<2", "plotly>=6.0,<7", "Jinja2>=3.1,<4"],
         "demo": ["scikit-image>=0.25,<0.27"],
         "dev": [
             "hypothesis>=6.100",
+            "playwright>=1.50,<2",
             "mypy>=1.15",
             "pytest>=8.3",
             "ruff>=0.9",

@@ -1,4 +1,4 @@
-"""Reading datasets with `import embeddings`: vectors, metadata, batches, lookups, several at once."""
+"""Reading datasets with `import embeddings`: vectors, metadata, batches, lookups, search."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ from hypothesis import strategies as st
 
 import samples
 from embeddings import DatasetError, open_dataset, schema, search
-
-
-@pytest.fixture
-def small_groups(monkeypatch):
-    monkeypatch.setattr(schema, "ROW_GROUP_ROWS", 4)
 
 
 @settings(max_examples=25, deadline=None)
@@ -115,7 +110,7 @@ def test_damage_is_named(tmp_path, random):
     with pytest.raises(DatasetError, match=f"{files[0].name} is damaged or cannot be read"):
         open_dataset(str(tmp_path)).read_vectors()
     files[0].unlink()
-    with pytest.raises(DatasetError, match="hold 20 rows, run.json tells of 30"):
+    with pytest.raises(DatasetError, match=r"hold 20 rows, run.json tells of 30"):
         open_dataset(str(tmp_path)).read_vectors()
     (tmp_path / "embeddings" / "own.parquet").write_bytes(whole)
     pq.write_table(pq.read_table(files[1]).replace_schema_metadata({}), files[0])
@@ -127,7 +122,7 @@ def test_damage_is_named(tmp_path, random):
         open_dataset(str(tmp_path))
 
 
-def test_rows_of_another_length_are_damage(tmp_path, random, monkeypatch):
+def test_rows_of_another_length_are_damage(tmp_path, random):
     samples.write_dataset(tmp_path, random.normal(size=(6, 3)).astype(np.float32), parts=1)
     run = json.loads((tmp_path / "run.json").read_text())
     run["model"]["dimension"] = 4
