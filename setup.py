@@ -16,8 +16,8 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
-    packages=["pipeline", "transforms", "embeddings"],
-    package_data={"embeddings": ["py.typed"]},
+    packages=["pipeline", "pipeline.explore", "transforms", "embeddings"],
+    package_data={"embeddings": ["py.typed"], "pipeline.explore": ["templates/*"]},
     entry_points={"console_scripts": ["beamvec = pipeline.main:main"]},
     install_requires=[
         "apache-beam>=2.70,<2.78",

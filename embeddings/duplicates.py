@@ -21,7 +21,11 @@ _SLACK = 1e-4
 """What rounding of float32 may take from a bound."""
 
 
-def find_groups(vectors: npt.NDArray[np.float32], threshold: float) -> list[list[int]]:
+def find_groups(
+    vectors: npt.NDArray[np.float32],
+    threshold: float,
+    same_as: npt.NDArray[np.int64] | None = None,
+) -> list[list[int]]:
     """Group the rows that are connected by cosines of at least a threshold.
 
     The result is exact. Each row is turned into its 128 largest principal components and the length
@@ -32,6 +36,8 @@ def find_groups(vectors: npt.NDArray[np.float32], threshold: float) -> list[list
     Args:
         vectors: float32 [N, D], an array or a memory map.
         threshold: in (0, 1].
+        same_as: int64 [N], for each row the first row that it is known to equal, or itself; such
+            rows are in one group whatever their cosine.
 
     Returns:
         Groups of two or more rows, each in ascending order, ordered by their first row.
@@ -44,7 +50,7 @@ def find_groups(vectors: npt.NDArray[np.float32], threshold: float) -> list[list
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is {threshold}; it must be in (0, 1]")
-    groups = _Groups(len(vectors))
+    groups = _Groups(np.arange(len(vectors)) if same_as is None else same_as.copy())
     lengths = _lengths(vectors)
     short = _shorten(vectors, lengths)
 
@@ -108,8 +114,8 @@ def _cosines(
 class _Groups:
     """Disjoint sets of rows, for several threads; the root of each is its lowest row."""
 
-    def __init__(self, rows: int):
-        self._parents = np.arange(rows)
+    def __init__(self, parents: npt.NDArray[np.int64]):
+        self._parents = parents
         self._lock = threading.Lock()
 
     def roots(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -80,24 +80,30 @@ class Part:
         return footer
 
     def read_row_group(
-        self, index: int, columns: Sequence[str], footer: pq.FileMetaData
+        self, index: int, columns: Sequence[str], footer: pq.FileMetaData, verify: bool
     ) -> pa.Table:
         """Read some columns of a row group.
 
         Raises:
             DatasetError: if it is damaged.
         """
-        return self._checked(
-            lambda: self._open(footer).read_row_group(index, list(columns), use_threads=False)
+        names = list(dict.fromkeys(columns))
+        table = self._checked(
+            lambda: self._open(footer, verify).read_row_group(index, names, use_threads=False)
         )
+        missing = set(names) - set(table.column_names)
+        if missing:
+            raise DatasetError(f"{self.path} is damaged: it has no column {min(missing)}")
+        return table
 
-    def _open(self, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
+    def _open(self, footer: pq.FileMetaData | None = None, verify: bool = False) -> pq.ParquetFile:
         return pq.ParquetFile(
             self.path,
             filesystem=None if self.is_local else self.filesystem,  # Else nothing is mapped.
             metadata=footer,
             memory_map=True,
             pre_buffer=not self.is_local,
+            page_checksum_verification=verify,
         )
 
     def _checked(self, read: Callable[[], Any]) -> Any:
@@ -131,9 +137,9 @@ class RowGroup:
         """The place of its rows in the dataset."""
         return slice(self.start, self.stop)
 
-    def read(self, columns: Sequence[str]) -> pa.Table:
-        """Read some columns."""
-        return self.part.read_row_group(self.index, columns, self.footer)
+    def read(self, columns: Sequence[str], verify: bool = False) -> pa.Table:
+        """Read some columns, with a look at the checksums of their pages if asked to."""
+        return self.part.read_row_group(self.index, columns, self.footer, verify)
 
     def read_vectors(self, out: npt.NDArray[np.float32]) -> None:
         """Read the embeddings into `out`, float32 [rows, D]."""

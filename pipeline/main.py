@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import os
 import sys
@@ -13,6 +14,8 @@ from embeddings import DatasetError
 from pipeline.options import UsageError, build_parser
 from transforms.imports import large_imports
 from transforms.redact import redact
+
+_EXPLORE = ("search", "probe", "duplicates", "report")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,10 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace, beam_flags: list[str]) -> int:
     # Each command imports what it needs: help and inspect answer without Beam and TensorFlow.
     if args.command == "inspect":
-        from pipeline.inspect import inspect
+        from pipeline.inspect import run_inspect
 
-        print(inspect(args.dir))
-        return 0
+        return run_inspect(args)
+    if args.command in _EXPLORE:
+        module = importlib.import_module(f"pipeline.explore.{args.command}")
+        code: int = module.run(args)
+        return code
     if args.command == "model":
         from pipeline.model import run_model
 

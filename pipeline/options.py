@@ -32,10 +32,79 @@ def build_parser() -> _Parser:
     parser.add_argument("--version", action="version", version=f"beamvec {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_extract(commands)
-    inspect = commands.add_parser("inspect", help="show what is in a dataset")
-    inspect.add_argument("dir", metavar="DIR", help="the dataset's folder")
+    inspect = _add_reader(commands, "inspect", "show what is in a dataset")
+    inspect.add_argument("--verify", action="store_true", help="read everything and check it")
+    _add_search(commands)
+    _add_probe(commands)
+    _add_duplicates(commands)
+    report = _add_reader(commands, "report", "write a page about a dataset to look at")
+    report.add_argument("--html", required=True, metavar="FILE", help="the page to write")
     _add_model(commands)
     return parser
+
+
+def _add_reader(commands: _Commands, name: str, help_: str) -> _Parser:
+    """Add a command that reads a finished dataset."""
+    reader = commands.add_parser(name, help=help_, description=help_.capitalize() + ".")
+    reader.add_argument("dir", metavar="DIR", help="the dataset's folder, local or gs:// or s3://")
+    return reader
+
+
+def _add_outputs(command: _Parser, page: str) -> None:
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.add_argument("--html", metavar="FILE", help=page)
+
+
+def _add_search(commands: _Commands) -> None:
+    search = _add_reader(commands, "search", "find the nearest images, by cosine")
+    query = search.add_mutually_exclusive_group(required=True)
+    query.add_argument(
+        "--image", action="append", metavar="FILE", help="an image to look for; repeatable"
+    )
+    query.add_argument(
+        "--uri", action="append", metavar="URI", help="an image of the dataset; repeatable"
+    )
+    search.add_argument(
+        "--k", type=int, default=10, metavar="N", help="how many to find (%(default)s)"
+    )
+    search.add_argument(
+        "--model", metavar="HANDLE", help="where the dataset's model is now, if it has moved"
+    )
+    _add_outputs(search, "write a contact sheet")
+
+
+def _add_probe(commands: _Commands) -> None:
+    probe = _add_reader(
+        commands, "probe", "tell how well classifiers do on the embeddings, by cross-validation"
+    )
+    probe.add_argument(
+        "--labels",
+        required=True,
+        metavar="COLUMN",
+        help=f"a column of the manifest, or {settings.PARENT_FOLDER}",
+    )
+    probe.add_argument(
+        "--head",
+        choices=settings.HEADS,
+        default="linear",
+        help="linear: logistic regression; mlp: with a dense layer of 1024 units (%(default)s)",
+    )
+    probe.add_argument(
+        "--folds", type=int, default=5, metavar="N", help="of cross-validation (%(default)s)"
+    )
+    _add_outputs(probe, "write a page with the confusion matrix and the worst mistakes")
+
+
+def _add_duplicates(commands: _Commands) -> None:
+    duplicates = _add_reader(commands, "duplicates", "find groups of equal and similar images")
+    duplicates.add_argument(
+        "--threshold",
+        type=float,
+        default=settings.DEFAULT_DUPLICATE_COSINE,
+        metavar="C",
+        help="images with at least this cosine are similar (%(default)s)",
+    )
+    _add_outputs(duplicates, "write a contact sheet of the groups")
 
 
 def _add_extract(commands: _Commands) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -18,6 +19,8 @@ from transforms.records import Account
 
 PUBLICATION_FILE = "publish.json"
 """In the folder of chunk files: what is left to do once an append's parts are whole."""
+
+_MAX_INTERVALS = 100
 
 
 class AccountingError(RuntimeError):
@@ -102,7 +105,25 @@ def _describe_this_run(account: Account, run: RunInfo, finished_s: float) -> dic
             "images_per_s": round(computed / run_s, 3),
             **{name: round(spent, 3) for name, spent in effort.items()},
         },
+        "throughput": describe_throughput(account.images_at, run.started_s, finished_s),
     }
+
+
+def describe_throughput(
+    images_at: Mapping[int, int], started_s: float, finished_s: float
+) -> dict[str, Any]:
+    """Return images finished in each of up to 100 equal intervals of a run.
+
+    >>> describe_throughput({1000: 128, 1003: 64}, 1000.0, 1003.5)
+    {'interval_s': 1, 'images': [128, 0, 0, 64]}
+    """
+    start = int(started_s)
+    interval_s = max(1, math.ceil((finished_s - start) / _MAX_INTERVALS))
+    images = [0] * max(1, math.ceil((finished_s - start) / interval_s))
+    for at_s, count in images_at.items():
+        # The clocks of other machines may go a little differently.
+        images[min(max(0, (at_s - start) // interval_s), len(images) - 1)] += count
+    return {"interval_s": interval_s, "images": images}
 
 
 def _iso(time_s: float) -> str:

@@ -11,7 +11,7 @@ from transforms.records import NAMED
 
 _TOP_ERRORS = 5
 _EXAMPLE = 90
-_STEPS = ("read", "decode", "infer", "write")
+STEPS = ("read", "decode", "infer", "write")
 RANDOM_WEIGHTS = (
     "WARNING: this model has RANDOM WEIGHTS. Its embeddings show that the pipeline works; they do "
     "not show what is in the images. Give --model a trained model for real work."
@@ -87,7 +87,7 @@ def _ratio(run: Mapping[str, Any]) -> str:
 
 
 def _shares(timings: Mapping[str, float]) -> str:
-    seconds = {step: timings[f"{step}_s"] for step in _STEPS}
+    seconds = {step: timings[f"{step}_s"] for step in STEPS}
     total = sum(seconds.values())
     if not total:
         return ""

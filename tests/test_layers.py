@@ -24,19 +24,19 @@ def imported(file: Path) -> set[str]:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_imports_run_one_way(layer):
     above = set(LAYERS[LAYERS.index(layer) + 1 :])
-    for file in (ROOT / layer).glob("*.py"):
+    for file in (ROOT / layer).rglob("*.py"):
         assert not imported(file) & above, file
 
 
 def test_embeddings_needs_numpy_and_pyarrow_only():
     allowed = {"numpy", "pyarrow", "embeddings", *sys.stdlib_module_names}
-    for file in (ROOT / "embeddings").glob("*.py"):
+    for file in (ROOT / "embeddings").rglob("*.py"):
         assert imported(file) <= allowed, file
 
 
 def test_tensorflow_and_keras_are_imported_in_two_modules_only():
     heavy = {"tensorflow", "tensorflow_hub", "keras"}
-    files = [file for layer in LAYERS for file in (ROOT / layer).glob("*.py")]
+    files = [file for layer in LAYERS for file in (ROOT / layer).rglob("*.py")]
     found = {file.stem for file in files if imported(file) & heavy}
     assert found <= {"saved_model", "export"}
 
@@ -56,5 +56,5 @@ def test_light_commands_load_neither_beam_nor_tensorflow(command, extract, photo
 
 def test_modules_stay_readable():
     for layer in LAYERS:
-        for file in (ROOT / layer).glob("*.py"):
+        for file in (ROOT / layer).rglob("*.py"):
             assert len(file.read_text().splitlines()) <= 350, file

@@ -73,7 +73,7 @@ def test_lists_manifests_and_globs(bucket):
 )
 @pytest.mark.usefixtures("bucket")
 def test_mistakes_end_with_2(flags, message, capsys, monkeypatch):
-    monkeypatch.setattr("transforms.storage._is_installed", lambda _: False)
+    monkeypatch.setattr("transforms.storage.is_installed", lambda _: False)
     assert extract(*flags) == 2
     error = capsys.readouterr().err
     assert message in error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
@@ -58,6 +59,10 @@ def merge_shard(
         (_embedded(_read_chunk(file, [*inputs_schema.names, schema.STAGE])) for file in files),
         lambda _: Account(),
     )
+    images_at: Counter[int] = Counter()
+    for chunk in chunks:
+        if not chunk.taken_over:
+            images_at[chunk.finished_s] += chunk.images
     return (
         failed
         + embedded
@@ -66,6 +71,7 @@ def merge_shard(
             taken_over=sum(chunk.images for chunk in chunks if chunk.taken_over),
             effort=sum((chunk.effort for chunk in chunks), Effort()),
             load_ids=frozenset(chunk.load_id for chunk in chunks if chunk.load_id),
+            images_at=images_at,
         )
     )
 

@@ -6,6 +6,7 @@ hold pixels and features; they live inside one fused stage.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -154,6 +155,7 @@ class ChunkResult(NamedTuple):
         taken_over: whether an earlier run computed it.
         effort: what this run spent on it.
         load_id: names the load of the model that served it, None if taken over.
+        finished_s: when its file was written, in whole seconds since 1970; 0 if taken over.
     """
 
     shard: int
@@ -163,6 +165,7 @@ class ChunkResult(NamedTuple):
     taken_over: bool
     effort: Effort
     load_id: str | None
+    finished_s: int = 0
 
 
 NAMED = 5
@@ -183,6 +186,7 @@ class Account:
         effort: what this run spent.
         errors: failures by (stage, error type).
         load_ids: the loads of the model that served the chunks.
+        images_at: images of the chunks that this run finished, by the second since 1970.
         known: inputs of an append that the dataset holds already; not among `inputs`.
         changed: how many of them have another size or time than when they were embedded.
         changed_uris: the first of those in alphabetical order.
@@ -198,6 +202,7 @@ class Account:
     effort: Effort = Effort()
     errors: dict[tuple[str, str], ErrorCount] = field(default_factory=dict)
     load_ids: frozenset[str] = frozenset()
+    images_at: Counter[int] = field(default_factory=Counter)
     known: int = 0
     changed: int = 0
     changed_uris: tuple[str, ...] = ()
@@ -215,6 +220,7 @@ class Account:
             effort=self.effort + other.effort,
             errors=_add_errors(self.errors, other.errors),
             load_ids=self.load_ids | other.load_ids,
+            images_at=self.images_at + other.images_at,
             known=self.known + other.known,
             changed=self.changed + other.changed,
             changed_uris=tuple(sorted(self.changed_uris + other.changed_uris)[:NAMED]),

@@ -20,6 +20,14 @@ DEFAULT_CHUNK_SIZE = 128
 DEFAULT_ROWS_PER_SHARD = 50_000
 DEFAULT_MAX_FAILURE_RATIO = 0.01
 
+DEFAULT_DUPLICATE_COSINE = 0.98
+
+PARENT_FOLDER = "parent-folder"
+"""Takes labels for a probe from the folder that an image is in."""
+
+HEADS = ("linear", "mlp")
+"""Classifiers for a probe."""
+
 KERAS_MODULES = {"ResNet50V2": "resnet_v2", "ResNet50": "resnet"}
 """Architectures that can be exported, and the module of `keras.applications` that has each."""
 

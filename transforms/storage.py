@@ -68,7 +68,7 @@ def check_filesystem(uri: str) -> None:
 @functools.cache
 def _check_scheme(scheme: str) -> None:
     packages, extra = _EXTRAS.get(scheme, ((), None))
-    if not all(map(_is_installed, packages)):
+    if not all(map(is_installed, packages)):
         raise ValueError(f"{scheme}:// needs more packages: pip install 'beamvec[{extra}]'")
     try:
         FileSystems.get_filesystem(f"{scheme}://")
@@ -79,7 +79,8 @@ def _check_scheme(scheme: str) -> None:
         check_s3_credentials()
 
 
-def _is_installed(package: str) -> bool:
+def is_installed(package: str) -> bool:
+    """Tell whether a package can be imported, without importing it."""
     try:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:  # A package above it is missing.

@@ -134,6 +134,7 @@ def _result(chunk: Chunk, effort: Effort, load_id: str | None) -> ChunkResult:
         taken_over=load_id is None,
         effort=effort,
         load_id=load_id,
+        finished_s=int(time.time()) if load_id else 0,
     )
 
 

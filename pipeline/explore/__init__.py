@@ -1,0 +1,1 @@
+"""Commands that look at a finished dataset: search, probe, duplicates, report."""

@@ -1,0 +1,210 @@
+"""search, probe, duplicates, report and inspect --verify, from the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import samples
+from embeddings import open_dataset
+from pipeline.main import main
+
+EVIL = "<img src=x onerror=alert(1)>.png"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Images in three folders of 12, each folder with colours of its own; copies; a broken one."""
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for label, colour in enumerate([(200, 40, 40), (40, 200, 40), (60, 60, 200)]):
+        (folder / f"class{label}").mkdir()
+        for i in range(12):
+            noise = random.integers(-39, 40, (6, 9, 3))
+            image = samples.Image.fromarray((np.array(colour) + noise).astype(np.uint8))
+            image.resize((90, 60)).save(folder / f"class{label}" / f"{i:02d}.png")
+    shutil.copy(folder / "class0" / "00.png", folder / "class0" / EVIL)
+    (folder / "class1" / "broken.png").write_bytes(b"none")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(folder, model_path, tmp_path_factory):
+    """The dataset of these images."""
+    path = str(tmp_path_factory.mktemp("made") / "dataset")
+    flags = ["--model", model_path, "--rows-per-shard", "9", "--max-failure-ratio", "1"]
+    assert main(["extract", "--input", str(folder), "--output", path, *flags]) == 0
+    return path
+
+
+def run_json(capsys, *command):
+    capsys.readouterr()
+    assert main([*command, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_search_finds_an_image_by_its_file_and_by_its_uri(made, folder, capsys):
+    image = str(folder / "class1" / "03.png")
+    dataset = open_dataset(made)
+    uris, vectors = dataset.read_uris(), dataset.read_vectors().astype(np.float64)
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosines = units @ units[uris.index(image)]
+    by_file = run_json(capsys, "search", made, "--image", image, "--k", "5")["queries"][0]
+    assert by_file["query"] == image
+    assert by_file["matches"][0]["uri"] == image
+    for match in by_file["matches"]:
+        assert uris[match["row"]] == match["uri"]
+        assert match["cosine"] == pytest.approx(cosines[match["row"]], abs=1e-5)
+    assert [m["cosine"] for m in by_file["matches"]] == pytest.approx(
+        np.sort(cosines)[::-1][:5].tolist(), abs=1e-5
+    )
+    by_uri = run_json(capsys, "search", made, "--uri", image, "--k", "4")["queries"][0]
+    assert [m["row"] for m in by_uri["matches"]] == [m["row"] for m in by_file["matches"][1:]]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--uri", "x.png"], "has no image with the uri x.png"),
+        (["--image", "nowhere.png"], "cannot read --image nowhere.png"),
+        (["--image", __file__], "cannot decode --image"),
+        (["--uri", "x.png", "--k", "0"], "--k is 0"),
+        ([], "one of the arguments --image --uri is required"),
+    ],
+)
+def test_search_refuses_what_it_cannot_look_for(made, flags, message, capsys):
+    assert main(["search", made, *flags]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_search_refuses_another_model(made, folder, tmp_path, capsys):
+    samples.save_tiny_model(str(tmp_path / "other"), seed=7)
+    command = ["search", made, "--image", str(folder / "class1" / "03.png"), "--model"]
+    assert main([*command, str(tmp_path / "other")]) == 2
+    assert "is not the one that made" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "gone")]) == 2
+    assert "if it has moved, give --model" in capsys.readouterr().err
+
+
+def test_the_probe_gives_the_numbers_of_scikit_learn(made, capsys):
+    result = run_json(capsys, "probe", made, "--labels", "parent-folder", "--folds", "3")
+    dataset = open_dataset(made)
+    labels = [uri.split("/")[-2] for uri in dataset.read_uris()]
+    splits = StratifiedKFold(3, shuffle=True, random_state=0)
+    for name, classifier in {
+        "1-NN": KNeighborsClassifier(1, metric="cosine"),
+        "5-NN": KNeighborsClassifier(5, metric="cosine"),
+        "linear": make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)),
+    }.items():
+        expected = cross_val_score(classifier, dataset.read_vectors(), labels, cv=splits)
+        assert result["accuracies"][name] == pytest.approx(expected.tolist())
+    confusion = np.array(result["confusion"])
+    assert confusion.sum() == result["rows"] == 37
+    assert confusion.sum() - confusion.trace() == len(result["mistakes"])
+
+
+def test_the_probe_takes_labels_from_a_column_and_says_what_it_leaves_out(
+    folder, model_path, tmp_path, capsys
+):
+    rows = [(file, file.parent.name) for file in sorted(folder.glob("*/0*.png"))]
+    lines = ["uri,label", *(f"{file},{label}" for file, label in rows[:-1]), f"{rows[-1][0]},alone"]
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    flags = ["--manifest", str(tmp_path / "m.csv"), "--output", str(tmp_path / "d")]
+    assert main(["extract", "--model", model_path, *flags]) == 0
+    capsys.readouterr()
+    assert main(["probe", str(tmp_path / "d"), "--labels", "label", "--head", "mlp"]) == 0
+    out = capsys.readouterr().out
+    assert "1 classes with fewer than 5 images left out, 1 rows" in out
+    assert "  mlp " in out
+    assert main(["probe", str(tmp_path / "d"), "--labels", "width"]) == 2
+    assert "the dataset has the columns label; or give parent-folder" in capsys.readouterr().err
+    assert main(["probe", str(tmp_path / "d"), "--labels", "label", "--folds", "99"]) == 2
+    assert "a probe needs two" in capsys.readouterr().err
+
+
+def test_duplicates_tells_copies_from_similar_images(made, folder, capsys):
+    found = run_json(capsys, "duplicates", made, "--threshold", "1")["groups"]
+    (group,) = (group for group in found if group["kind"] == "copies")
+    uris = sorted([str(folder / "class0" / "00.png"), str(folder / "class0" / EVIL)])
+    assert sorted(image["uri"] for image in group["images"]) == uris
+    assert sum(image["copy_of"] is not None for image in group["images"]) == 1
+    assert group["images"][1]["cosine"] == pytest.approx(1, abs=1e-6)
+    all_in_one = run_json(capsys, "duplicates", made, "--threshold", "0.01")["groups"]
+    assert [len(group["images"]) for group in all_in_one] == [37]
+    assert main(["duplicates", made]) == 0
+    assert "are copies of others" in capsys.readouterr().out
+    assert main(["duplicates", made, "--threshold", "2"]) == 2
+
+
+def test_verify_passes_a_sound_dataset_and_shows_what_it_holds(made, capsys):
+    assert main(["inspect", made, "--verify"]) == 0
+    out = capsys.readouterr().out
+    lengths = np.linalg.norm(open_dataset(made).read_vectors(), axis=1)
+    assert f"norms        {lengths.min():.4g} to {lengths.max():.4g}" in out
+    assert "not finite   0 rows" in out
+    assert "copies       1 images" in out
+    assert "no problem" in out
+
+
+def test_no_flipped_bit_changes_what_is_read_unnoticed(made, tmp_path, random):
+    whole = open_dataset(made).read_embeddings()
+    part = open_dataset(made).embedding_files[1].path
+    noticed = 0
+    for i in range(40):
+        copy = tmp_path / str(i)
+        shutil.copytree(made, copy)
+        damaged = copy / "embeddings" / part.rpartition("/")[2]
+        content = bytearray(damaged.read_bytes())
+        content[random.integers(len(content))] ^= 1 << int(random.integers(8))
+        damaged.write_bytes(content)
+        code = main(["inspect", str(copy), "--verify"])
+        noticed += code != 0
+        assert code or open_dataset(str(copy)).read_embeddings().equals(whole)
+    assert noticed > 10
+
+
+def test_verify_names_what_does_not_add_up(made, tmp_path, capsys):
+    shutil.copytree(made, tmp_path / "d")
+    run = json.loads((tmp_path / "d" / "run.json").read_text())
+    run["counts"]["failures"] += 1
+    (tmp_path / "d" / "run.json").write_text(json.dumps(run))
+    assert main(["inspect", str(tmp_path / "d"), "--verify"]) == 1
+    error = capsys.readouterr().err
+    assert "1 rows of failures, run.json tells of 2" in error
+    assert "38 inputs, but 39 accounted for" in error
+    parts = sorted((tmp_path / "d" / "embeddings").iterdir())
+    shutil.copy(parts[0], parts[1])
+    assert main(["inspect", str(tmp_path / "d"), "--verify"]) == 1
+    assert "rows have a uri that another row has" in capsys.readouterr().err
+
+
+def test_pages_cannot_be_written_everywhere(made, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["report", made, "--html", str(tmp_path / "file" / "r.html")]) == 2
+    error = capsys.readouterr().err
+    assert "cannot write" in error
+    assert error.count("\n") == 1
+
+
+def test_a_dataset_without_rows_has_a_report(tmp_path, extract, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "broken.jpg").write_bytes(b"none")
+    assert extract("--input", tmp_path / "in", "--max-failure-ratio", "1") == 0
+    out = str(tmp_path / "out")
+    assert main(["report", out, "--html", str(tmp_path / "r.html")]) == 0
+    assert "UnidentifiedImageError" in (tmp_path / "r.html").read_text()
+    assert main(["duplicates", out]) == 0
+    assert main(["inspect", out, "--verify"]) == 0
+    assert main(["search", out, "--image", str(tmp_path / "in" / "broken.jpg")]) == 2
+    assert main(["probe", out, "--labels", "parent-folder"]) == 2
+    assert "gives 0 class(es)" in capsys.readouterr().err
