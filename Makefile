@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-chaos test-fuzz lint types unit bench lock clean
+.PHONY: help setup demo test test-chaos test-fuzz test-recipes lint types unit bench lock clean
 
 help: ## show the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(VENV)/.done ## make the virtual environment
 
@@ -29,6 +29,14 @@ test-chaos: setup ## kill 100 runs at random moments, resume them, compare every
 
 test-fuzz: setup ## decode and embed 10,000 damaged images
 	@$(BIN)/python tests/fuzz.py --images 10000
+
+test-recipes: setup $(VENV)/.recipes ## run docs/recipes.md with pandas, Spark, faiss and the others
+	BEAMVEC_RECIPES=all $(BIN)/pytest tests/test_recipes.py
+
+$(VENV)/.recipes: $(VENV)/.done requirements-recipes.lock
+	@echo "adding the libraries of the recipes to $(VENV), 1.6 GB, once"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-recipes.lock
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check .

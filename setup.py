@@ -38,6 +38,18 @@ setup(
         "bench": ["ray[data]>=2.50,<3"],
         "explore": ["scikit-learn>=1.6,<2", "plotly>=6.0,<7", "Jinja2>=3.1,<4"],
         "demo": ["scikit-image>=0.25,<0.27"],
+        # The readers of docs/recipes.md but torch, whose wheel brings CUDA; for make test-recipes.
+        "recipes": [
+            "pandas>=2.2,<4",
+            "polars>=1.20,<3",
+            "duckdb>=1.2,<3",
+            "datasets>=4.0,<6",
+            "scikit-learn>=1.6,<2",
+            "pyspark>=4.0,<5",
+            "chdb>=3.0,<5",
+            "faiss-cpu>=1.10,<2",
+            "usearch>=2.16,<3",
+        ],
         "dev": [
             "hypothesis>=6.100",
             "playwright>=1.50,<2",
