@@ -34,8 +34,13 @@ setup(
         "gcp": ["apache-beam[gcp]"],
         "aws": ["apache-beam[aws]"],
         "openvino": ["openvino>=2025.0,<2027"],
-        # A rival in the benchmarks, which say so where it is missing; too large for the lock file.
-        "bench": ["ray[data]>=2.50,<3"],
+        # Rivals in the benchmarks, which say so where one is missing; too large for the lock file.
+        "bench": [
+            "ray[data]>=2.50,<3",
+            "embedding-reader>=1.8,<2",
+            "faiss-cpu>=1.10,<2",
+            "pandas>=2.2,<4",
+        ],
         "explore": ["scikit-learn>=1.6,<2", "plotly>=6.0,<7", "Jinja2>=3.1,<4"],
         "demo": ["scikit-image>=0.25,<0.27"],
         # The readers of docs/recipes.md but torch, whose wheel brings CUDA; for make test-recipes.

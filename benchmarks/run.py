@@ -23,6 +23,7 @@ _NAMES = (
     "large_images",
     "memory",
     "parquet_codec",
+    "reading",
 )
 
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from embeddings import Dataset, open_dataset
+from pipeline.explore.search import find_nearest
 from pipeline.main import main as beamvec
 from transforms.settings import DEFAULT_MODEL
 
@@ -39,6 +39,9 @@ def main() -> int:
     code = beamvec(command)
     if code <= 1:
         print(describe_neighbours(open_dataset(dataset)))
+        page = str(OUTPUT / "report.html")
+        print(f"beamvec report {dataset} --html {page}")
+        beamvec(["report", dataset, "--html", page])
     return code
 
 
@@ -68,22 +71,14 @@ def find_model() -> str:
 
 def describe_neighbours(dataset: Dataset) -> str:
     """List the nearest images, by cosine, of some images spread over a dataset."""
-    vectors = dataset.read_vectors()
     names = [os.path.basename(uri) for uri in dataset.read_uris()]
     shown = np.linspace(0, len(names) - 1, min(_SHOWN, len(names))).astype(int)
-    similar = _cosines(vectors[shown], vectors)
-    similar[np.arange(len(shown)), shown] = -np.inf
+    found = find_nearest(dataset, dataset.take(shown).vectors, shown.tolist(), _NEIGHBOURS)
     lines = ["nearest neighbours by cosine"]
-    for row, image in zip(similar, shown, strict=True):
-        nearest = np.argsort(-row)[: min(_NEIGHBOURS, len(names) - 1)]
-        found = ", ".join(f"{names[i]} {row[i]:.3f}" for i in nearest)
-        lines.append(f"  {names[image]:<24} {found}")
+    for row, matches in zip(shown, found, strict=True):
+        near = ", ".join(f"{os.path.basename(m['uri'])} {m['cosine']:.3f}" for m in matches)
+        lines.append(f"  {names[row]:<24} {near}")
     return "\n".join(lines)
-
-
-def _cosines(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    a = a / np.linalg.norm(a, axis=1, keepdims=True)
-    return np.asarray(a @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 
 import samples
 from embeddings import DatasetError, open_dataset, schema, search
+
+DOCS = Path(__file__).parents[1] / "docs" / "reading.md"
 
 
 @settings(max_examples=25, deadline=None)
@@ -173,3 +177,19 @@ def test_wrong_queries_are_refused():
         search(vectors, np.ones((1, 2), np.float32))
     with pytest.raises(ValueError, match="k is 0"):
         search(vectors, vectors, 0)
+
+
+def test_the_examples_of_the_docs_run(tmp_path, random, monkeypatch):
+    for name, count in (("dataset", 40), ("more", 9)):
+        vectors = random.normal(size=(count, 16)).astype(np.float32)
+        samples.write_dataset(tmp_path / name, vectors, [f"{name}/{i}.jpg" for i in range(count)])
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(), re.M | re.S)
+    names: dict = {}
+    for block in blocks:
+        exec(compile(block, DOCS.name, "exec"), names)
+    assert len(blocks) == 7
+    np.testing.assert_array_equal(names["mapped"], names["vectors"])
+    assert names["nearest"].rows[:, 0].tolist() == [0, 1, 2, 3, 4]
+    assert names["batch"].metadata["uri"].to_pylist() == [names["uris"][3], names["uris"][0]]
+    assert len(names["both"]) == 49
