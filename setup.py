@@ -53,7 +53,7 @@ setup(
             "pyspark>=4.0,<5",
             "chdb>=3.0,<5",
             "faiss-cpu>=1.10,<2",
-            "usearch>=2.16,<3",
+            "usearch>=2.26.5,<3",
         ],
         "dev": [
             "hypothesis>=6.100",

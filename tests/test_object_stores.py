@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.internal.gcp import auth
 from conftest import hash_files
 
+from embeddings import open_dataset
 from object_stores import BUCKET, FAULTS, STORES
 from pipeline.main import main
 from transforms import model as model_module
@@ -98,6 +100,27 @@ def test_a_folder_gives_what_the_local_one_gives(store, local, capsys):
     assert "another input" in capsys.readouterr().err
     assert main(["inspect", f"{store.scheme}://{BUCKET}/out"]) == 0
     assert "23 inputs = 21 embeddings + 2 failures" in capsys.readouterr().out
+
+
+def test_a_dataset_in_a_store_is_read_searched_and_shown(store, local, tmp_path, capsys):
+    assert extract(store, "--input", "{}/photos", "--rows-per-shard", "5") == 0
+    path = f"{store.scheme}://{BUCKET}/out"
+    dataset, expected = open_dataset(path), open_dataset(str(local))
+    uris = dataset.read_uris()
+    assert len(dataset.embedding_files) == 5
+    order = [str(local_uri) for local_uri in expected.read_uris()]
+    names = [name.rpartition("/")[2] for name in order]
+    rows_ = [names.index(uri.rpartition("/")[2]) for uri in uris]
+    np.testing.assert_array_equal(dataset.read_vectors(), expected.read_vectors()[rows_])
+    np.testing.assert_array_equal(dataset.lookup(uris[3:5]).vectors, dataset.take([3, 4]).vectors)
+    capsys.readouterr()
+    page = tmp_path / "page.html"
+    flags = ["--uri", uris[0], "--k", "3", "--html", str(page)]
+    assert main(["search", path, *flags]) == 0
+    assert page.read_text().count("data:image/webp") == 4
+    assert main(["search", path, "--image", uris[0], "--k", "1"]) == 0
+    assert f"1.0000  {uris[0]}" in capsys.readouterr().out
+    assert main(["inspect", path, "--verify"]) == 0
 
 
 def test_a_list_gives_the_same_bytes_in_the_store_and_on_disk(store, tmp_path):
