@@ -29,6 +29,7 @@ setup(
         "Pillow>=11.3,<13",
         "tqdm>=4.66,<5",
         "threadpoolctl>=3.5,<4",
+        "packaging>=24,<27",
     ],
     extras_require={
         "gcp": ["apache-beam[gcp]"],

@@ -49,15 +49,10 @@ def build_config(args: argparse.Namespace) -> ExtractConfig:
     Raises:
         UsageError: naming the flag, its value and what it may be.
     """
-    for name, (low, high) in _RANGES.items():
-        value = getattr(args, name)
-        if not low <= value <= high:
-            flag = "--" + name.replace("_", "-")
-            raise UsageError(f"{flag} {value} is out of range; it takes {low} to {high}")
-    _check_filesystems(args)
+    check_ranges(args)
     return ExtractConfig(
-        input=_build_input(args),
-        output=_build_output(args.output),
+        input=build_input(args),
+        output=build_output(args.output),
         model=args.model,
         resize=args.resize,
         precision=args.precision,
@@ -71,23 +66,32 @@ def build_config(args: argparse.Namespace) -> ExtractConfig:
     )
 
 
-def _check_filesystems(args: argparse.Namespace) -> None:
-    for flag in ("input", "input_list", "manifest", "output"):
-        value = getattr(args, flag)
-        for uri in value if isinstance(value, list) else [value or ""]:
-            try:
-                storage.check_filesystem(uri)
-            except ValueError as error:
-                raise UsageError(f"--{flag.replace('_', '-')} {uri}: {error}") from error
+def check_ranges(args: argparse.Namespace) -> None:
+    """Raise `UsageError` for a number that is too small or too large."""
+    for name, (low, high) in _RANGES.items():
+        value = getattr(args, name)
+        if not low <= value <= high:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} {value} is out of range; it takes {low} to {high}")
 
 
-def _build_output(output: str) -> str:
+def build_output(output: str) -> str:
+    """Check that there is a filesystem for an output folder, and return its full path."""
+    _check_filesystem("--output", output)
     if not storage.is_local(output):
         return output.rstrip("/")
     return os.path.abspath(os.path.expanduser(output))
 
 
-def _build_input(args: argparse.Namespace) -> InputSpec:
+def build_input(args: argparse.Namespace) -> InputSpec:
+    """Check that the input names at least one image, and return where its images are named."""
+    for flag, uris in [
+        ("--input", args.input or ()),
+        ("--input-list", [args.input_list or ""]),
+        ("--manifest", [args.manifest or ""]),
+    ]:
+        for uri in uris:
+            _check_filesystem(flag, uri)
     spec = InputSpec(
         patterns=tuple(args.input or ()),
         list_path=args.input_list,
@@ -100,6 +104,13 @@ def _build_input(args: argparse.Namespace) -> InputSpec:
     except InputError as error:
         raise UsageError(str(error)) from error
     return spec
+
+
+def _check_filesystem(flag: str, uri: str) -> None:
+    try:
+        storage.check_filesystem(uri)
+    except ValueError as error:
+        raise UsageError(f"{flag} {uri}: {error}") from error
 
 
 def _manifest_columns(args: argparse.Namespace) -> pa.Schema:

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         args, beam_flags = build_parser().parse_known_args(argv)
-        if beam_flags and args.command != "extract":
+        if beam_flags and args.command not in ("extract", "doctor"):
             raise UsageError(f"unknown argument {beam_flags[0]}; see `beamvec --help`")
         if not getattr(args, "verbose", False):
             silence()
@@ -53,6 +53,10 @@ def _run(args: argparse.Namespace, beam_flags: list[str]) -> int:
         from pipeline.model import run_model
 
         return run_model(args)
+    if args.command == "doctor":
+        from pipeline.doctor import run_doctor
+
+        return run_doctor(args, beam_flags)
     with large_imports():
         from pipeline.extract import run_extract
 

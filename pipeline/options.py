@@ -32,6 +32,15 @@ def build_parser() -> _Parser:
     parser.add_argument("--version", action="version", version=f"beamvec {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_extract(commands)
+    doctor = commands.add_parser(
+        "doctor",
+        help="check machine, model, input, output and runner before a run",
+        allow_abbrev=False,
+        description="Check what a run needs, a line each: versions, CPU and GPUs, and of what is "
+        "given the input, the output, the runner and the model. Takes the flags of `extract`.",
+        epilog="exit codes: 0 everything is fit; 2 something is not, and its line says what to do",
+    )
+    _add_job(doctor, required=False)
     inspect = _add_reader(commands, "inspect", "show what is in a dataset")
     inspect.add_argument("--verify", action="store_true", help="read everything and check it")
     _add_search(commands)
@@ -117,7 +126,12 @@ def _add_extract(commands: _Commands) -> None:
         epilog="exit codes: 0 done; 1 done, but more images failed than --max-failure-ratio "
         "allows; 2 wrong usage or configuration, before any work starts; 3 the pipeline failed",
     )
-    source = extract.add_mutually_exclusive_group(required=True)
+    _add_job(extract, required=True)
+
+
+def _add_job(command: _Parser, required: bool) -> None:
+    """Add what tells a run what to do; input and output may be left out if not required."""
+    source = command.add_mutually_exclusive_group(required=required)
     source.add_argument(
         "--input",
         action="append",
@@ -128,9 +142,9 @@ def _add_extract(commands: _Commands) -> None:
     source.add_argument(
         "--manifest", metavar="FILE", help="a .csv or .parquet whose other columns ride along"
     )
-    add = extract.add_argument
+    add = command.add_argument
     add("--uri-column", default="uri", metavar="NAME", help="the manifest's column of URIs (uri)")
-    add("--output", required=True, metavar="DIR", help="the dataset's folder")
+    add("--output", required=required, metavar="DIR", help="the dataset's folder")
     add(
         "--model",
         default=settings.DEFAULT_MODEL,
@@ -184,7 +198,7 @@ def _add_extract(commands: _Commands) -> None:
         metavar="R",
         help="end with exit code 1 if a larger part of the images fails (%(default)s)",
     )
-    existing = extract.add_mutually_exclusive_group()
+    existing = command.add_mutually_exclusive_group()
     existing.add_argument(
         "--append",
         action="store_true",

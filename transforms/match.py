@@ -104,7 +104,7 @@ def expand_pattern(pattern: str, limit: int | None = None) -> Iterator[ImageRef]
 def check_input(spec: InputSpec) -> None:
     """Raise `InputError` for a pattern that matches nothing, or an empty or missing list."""
     for pattern in spec.patterns:
-        if not _matches_any(pattern):
+        if not _first_match(pattern):
             raise InputError(_explain_no_match(pattern))
     if spec.list_path is not None:
         try:
@@ -115,10 +115,22 @@ def check_input(spec: InputSpec) -> None:
             raise InputError(f"--input-list {spec.list_path} is empty: it needs one URI a line")
 
 
-def _matches_any(pattern: str) -> bool:
+def first_image(spec: InputSpec) -> ImageRef | None:
+    """Return one of the images that the input names, without listing them all; None without any.
+
+    Raises:
+        InputError: if the input cannot be read.
+    """
+    if spec.patterns:
+        return _first_match(spec.patterns[0])
+    return next(list_images(spec), None)
+
+
+def _first_match(pattern: str) -> ImageRef | None:
     limits = (None,) if storage.is_local(pattern) else (10, 10_000, None)
     try:
-        return any(next(expand_pattern(pattern, limit), None) for limit in limits)
+        found = (next(expand_pattern(pattern, limit), None) for limit in limits)
+        return next(filter(None, found), None)
     except storage.READ_ERRORS as error:
         raise InputError(f"cannot list --input {pattern}: {error}") from error
 

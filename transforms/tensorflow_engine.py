@@ -26,7 +26,9 @@ _REWRITES = {
 }
 """Options of `tf.config.optimizer.set_experimental_options`; the first is for CPUs only."""
 
-_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+"""Features of CPUs that compute in bfloat16, as Linux names them."""
+
 _FLOAT16_CAPABILITY = (7, 0)
 
 
@@ -40,7 +42,7 @@ def check_precision(tf: Any, precision: Precision) -> None:
                 "mixed precision is float16: use --precision float16"
             )
         has_onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"
-        if not (has_onednn and _BFLOAT16_FLAGS & _read_cpu_flags()):
+        if not (has_onednn and BFLOAT16_FLAGS & read_cpu_flags()):
             raise ModelError(
                 "--precision bfloat16 would be no faster here: it needs a CPU with AVX512_BF16 or "
                 "AMX, and oneDNN in TensorFlow; use --precision float32"
@@ -52,7 +54,8 @@ def check_precision(tf: Any, precision: Precision) -> None:
         )
 
 
-def _read_cpu_flags() -> set[str]:
+def read_cpu_flags() -> set[str]:
+    """Return the features of this machine's CPUs; none where Linux does not tell them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
