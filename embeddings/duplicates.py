@@ -37,7 +37,7 @@ def find_groups(
         vectors: float32 [N, D], an array or a memory map.
         threshold: in (0, 1].
         same_as: int64 [N], for each row the first row that it is known to equal, or itself; such
-            rows are in one group whatever their cosine.
+            rows are in one group, and only the first of them is compared with others.
 
     Returns:
         Groups of two or more rows, each in ascending order, ordered by their first row.
@@ -50,21 +50,23 @@ def find_groups(
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"the threshold is {threshold}; it must be in (0, 1]")
-    groups = _Groups(np.arange(len(vectors)) if same_as is None else same_as.copy())
+    first_of = np.arange(len(vectors)) if same_as is None else same_as
+    rows = np.flatnonzero(first_of == np.arange(len(vectors)))
+    groups = _Groups(first_of.copy())
     lengths = _lengths(vectors)
-    short = _shorten(vectors, lengths)
+    short = _shorten(vectors, lengths, rows)
 
     def compare(tile: tuple[int, int]) -> None:
         top, left = tile
         bounds = short[top : top + _TILE_ROWS] @ short[left : left + _TILE_ROWS].T
         first, second = np.nonzero(bounds >= threshold - _SLACK)
-        pairs = groups.keep_apart(np.stack([first + top, second + left], axis=1))
+        pairs = groups.keep_apart(np.stack([rows[first + top], rows[second + left]], axis=1))
         for start in range(0, len(pairs), _CHECKED_PAIRS):
             # Most pairs of a large group are joined by others before their turn comes.
             some = groups.keep_apart(pairs[start : start + _CHECKED_PAIRS])
             groups.join(some[_cosines(vectors, lengths, some) >= threshold])
 
-    starts = range(0, len(vectors), _TILE_ROWS)
+    starts = range(0, len(rows), _TILE_ROWS)
     for _ in map_in_order(
         compare, [(top, left) for top in starts for left in starts if left >= top]
     ):
@@ -79,16 +81,18 @@ def _lengths(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _shorten(
-    vectors: npt.NDArray[np.float32], lengths: npt.NDArray[np.float32]
+    vectors: npt.NDArray[np.float32],
+    lengths: npt.NDArray[np.float32],
+    rows: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
-    """Return float32 [N, axes + 1] whose products are at least the cosines of the rows."""
+    """Return float32 [rows, axes + 1] whose products are at least the cosines of some rows."""
     axes = _principal_axes(vectors)
-    short = np.empty((len(vectors), axes.shape[1] + 1), np.float32)
-    for start in range(0, len(vectors), _TILE_ROWS):
-        rows = slice(start, start + _TILE_ROWS)
-        units = vectors[rows] / lengths[rows, None]
-        short[rows, :-1] = units @ axes
-        short[rows, -1] = np.linalg.norm(units - short[rows, :-1] @ axes.T, axis=1)
+    short = np.empty((len(rows), axes.shape[1] + 1), np.float32)
+    for start in range(0, len(rows), _TILE_ROWS):
+        block = slice(start, start + _TILE_ROWS)
+        units = vectors[rows[block]] / lengths[rows[block], None]
+        short[block, :-1] = units @ axes
+        short[block, -1] = np.linalg.norm(units - short[block, :-1] @ axes.T, axis=1)
     return short
 
 

@@ -44,6 +44,9 @@ def test_groups_are_those_of_all_pairs(count, seed, threshold, axes):
         patch.setattr(duplicates, "_CHECKED_PAIRS", 8)
         patch.setattr(duplicates, "_AXES", axes)
         assert find_groups(vectors, threshold) == connect(vectors, threshold)
+        copied = np.concatenate([vectors, vectors[::2]])
+        same_as = np.concatenate([np.arange(count), np.arange(count)[::2]])
+        assert find_groups(copied, threshold, same_as) == connect(copied, threshold)
 
 
 def test_many_equal_images_are_one_group():
