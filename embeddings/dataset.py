@@ -188,8 +188,10 @@ class Dataset:
 
         def find(group: RowGroup) -> tuple[list[str], list[int]]:
             names = group.read(_URI_ONLY)[schema.URI]
-            places = np.flatnonzero(pc.is_in(names, wanted))
-            return names.take(places).to_pylist(), (places + group.start).tolist()
+            hits = pc.is_in(names, wanted)
+            # Not by numpy: that imports pandas where it is installed, which takes a second.
+            rows = [group.start + i for i, hit in enumerate(hits.to_pylist()) if hit]
+            return names.filter(hits).to_pylist(), rows
 
         candidates = [group for group in self.row_groups if group.may_hold(wanted.to_pylist())]
         rows: dict[str, int] = {}

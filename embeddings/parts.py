@@ -8,16 +8,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
 
 from embeddings import schema
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 REMOTE_THREADS = 16
 """Reads at the same time where a store's latency counts for more than the cores."""
@@ -51,22 +53,20 @@ class Part:
         """Whether it can be mapped into memory, and latency is none."""
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
-    @functools.cached_property
-    def _fragment(self) -> ds.ParquetFileFragment:
-        # A ParquetFile opens a remote file with the interpreter locked: one at a time, pyarrow 25.
-        return ds.ParquetFileFormat().make_fragment(self.path, self.filesystem)
-
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the whole file.
 
         Raises:
             DatasetError: if it is damaged or missing.
         """
-        return self._checked(lambda: self._fragment.to_table(columns=columns))
+        names = None if columns is None else list(columns)
+        if self.is_local:
+            return self._checked(lambda: self._open().read(names))
+        return self._checked(lambda: self._fragment.to_table(columns=names))
 
     def read_schema(self) -> pa.Schema:
         """Read the names and types of the file's columns."""
-        return self._checked(lambda: self._fragment.physical_schema)
+        return self._checked(lambda: self._footer.schema.to_arrow_schema())
 
     def read_footer(self) -> pq.FileMetaData:
         """Read the file's own metadata, once, and check that it belongs to the dataset.
@@ -74,7 +74,7 @@ class Part:
         Raises:
             DatasetError: if it is damaged, or of another model.
         """
-        footer = self._checked(lambda: self._fragment.metadata)
+        footer = self._checked(lambda: self._footer)
         try:
             made_by = json.loads(footer.metadata[schema.METADATA_KEY])["fingerprint"]
         except (KeyError, TypeError, ValueError) as error:
@@ -96,20 +96,32 @@ class Part:
         missing = set(names) - set(self.read_schema().names)
         if missing:
             raise DatasetError(f"{self.path} is damaged: it has no column {min(missing)}")
-        read = self._read_mapped if self.is_local else self._read_remote
-        return self._checked(lambda: read(index, names, verify))
+        if self.is_local:
+            return self._checked(
+                lambda: self._open(verify).read_row_group(index, names, use_threads=False)
+            )
+        return self._checked(lambda: self._read_remote(index, names, verify))
 
-    def _read_mapped(self, index: int, columns: list[str], verify: bool) -> pa.Table:
-        # A tenth faster than a fragment, see benchmarks/reading.py.
-        file = pq.ParquetFile(
-            self.path,
-            metadata=self._fragment.metadata,
-            memory_map=True,
-            page_checksum_verification=verify,
+    @functools.cached_property
+    def _footer(self) -> pq.FileMetaData:
+        return pq.read_metadata(self.path) if self.is_local else self._fragment.metadata
+
+    def _open(self, verify: bool = False) -> pq.ParquetFile:
+        return pq.ParquetFile(
+            self.path, metadata=self._footer, memory_map=True, page_checksum_verification=verify
         )
-        return file.read_row_group(index, columns, use_threads=False)
+
+    @functools.cached_property
+    def _fragment(self) -> ds.ParquetFileFragment:
+        # With pyarrow 25, a ParquetFile opens a remote file with the interpreter locked, so one at
+        # a time. Locally it is a tenth faster, and pyarrow.dataset imports pandas if it can.
+        import pyarrow.dataset as ds
+
+        return ds.ParquetFileFormat().make_fragment(self.path, self.filesystem)
 
     def _read_remote(self, index: int, columns: list[str], verify: bool) -> pa.Table:
+        import pyarrow.dataset as ds
+
         options = ds.ParquetFragmentScanOptions(page_checksum_verification=verify)
         group = self._fragment.subset(row_group_ids=[index])
         return group.to_table(columns=columns, use_threads=False, fragment_scan_options=options)
