@@ -12,6 +12,9 @@ from embeddings import schema
 from embeddings.dataset import Dataset
 from embeddings.parts import DatasetError, Part
 
+_GCS_RETRY_S = 20
+"""How long a store may not answer. Arrow's own limit is 15 minutes, in silence."""
+
 
 def open_dataset(path: str, *more: str) -> Dataset:
     """Open a finished dataset, or several of the same model and settings as one.
@@ -69,8 +72,11 @@ def _open_one(path: str) -> Dataset:
 def _resolve(path: str) -> tuple[fs.FileSystem, str]:
     if "://" not in path:
         return fs.LocalFileSystem(), path.rstrip("/") or "/"
+    bounded = path.startswith("gs://") and "?" not in path
     try:
-        filesystem, root = fs.FileSystem.from_uri(path)
+        filesystem, root = fs.FileSystem.from_uri(
+            f"{path}?retry_limit_seconds={_GCS_RETRY_S}" if bounded else path
+        )
     except (pa.ArrowInvalid, OSError) as error:
         raise DatasetError(f"cannot open {path}: {error}") from error
     return filesystem, root.rstrip("/")

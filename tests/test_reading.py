@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import samples
-from embeddings import DatasetError, open_dataset, schema, search
+from embeddings import DatasetError, open_dataset, opening, schema, search
 
 DOCS = Path(__file__).parents[1] / "docs" / "reading.md"
 
@@ -76,6 +77,16 @@ def test_what_is_not_there_is_named(tmp_path, random):
             dataset.take([row])
     with pytest.raises(ValueError, match="rows is 0"):
         list(dataset.read_batches(0))
+
+
+def test_a_store_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setattr(opening, "_GCS_RETRY_S", 1)
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        place = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        monkeypatch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", place)
+        with pytest.raises(DatasetError, match="cannot open gs://bucket/dataset: "):
+            open_dataset("gs://bucket/dataset")
 
 
 def test_several_datasets_are_read_as_one(tmp_path, random):
