@@ -18,7 +18,9 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=["pipeline", "pipeline.explore", "transforms", "embeddings"],
     package_data={"embeddings": ["py.typed"], "pipeline.explore": ["templates/*"]},
-    entry_points={"console_scripts": ["beamvec = pipeline.main:main"]},
+    entry_points={
+        "console_scripts": ["beamvec = pipeline.main:main", "beamvec-worker = pipeline.worker:main"]
+    },
     install_requires=[
         "apache-beam>=2.70,<2.78",
         "tensorflow>=2.20,<2.22",

@@ -169,7 +169,7 @@ def _check_output(args: argparse.Namespace) -> str:
 
 def _check_runner(beam_flags: list[str]) -> str:
     from pipeline.config import build_beam_options
-    from pipeline.extract import choose_runner
+    from pipeline.runners import choose_runner
 
     options = build_beam_options(beam_flags)
     return type(choose_runner(options)).__name__

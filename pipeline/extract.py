@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, NoReturn
@@ -17,7 +18,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineRunner, PipelineState, create_runner
+from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineState
 
 from embeddings import schema
 from pipeline import __version__
@@ -34,6 +35,12 @@ from pipeline.output import (
 )
 from pipeline.progress import LOCAL_POLL_S, REMOTE_POLL_S, ChunkWatcher, show_progress
 from pipeline.report import PUBLICATION_FILE, RunInfo, publish
+from pipeline.runners import (
+    check_reachable,
+    choose_runner,
+    has_worker_threads,
+    is_local_runner,
+)
 from pipeline.summary import describe_errors, failure_ratio, failures_folder, summarize
 from transforms import storage
 from transforms.decoders import shared_pool
@@ -44,7 +51,6 @@ from transforms.redact import redact
 from transforms.saved_model import ModelError, fetch_model, fingerprint_model
 from transforms.write import OutputOptions
 
-_LOCAL_RUNNERS = {None, "DirectRunner", "SwitchingDirectRunner", "FnApiRunner"}
 _PACKAGES = ("apache-beam", "tensorflow", "pyarrow", "numpy", "pillow")
 
 
@@ -52,7 +58,9 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
     """Run `beamvec extract` and return its exit code."""
     launched_s = time.time()
     options = build_beam_options(beam_flags)
-    runner = choose_runner(options)
+    # Runners change the options that they are given.
+    local, threads = is_local_runner(options), has_worker_threads(options)
+    runner = choose_runner(options, args.verbose)
     FileSystems.set_options(options)
     config = build_config(args)
     try:
@@ -64,20 +72,20 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
             return _finish_again(config, output, found)
         if sys.stderr.isatty():
             print("loading the model", end="\r", file=sys.stderr)
-        # What the workers of another machine can do, they see when they load it.
-        local = is_local_runner(options)
-        if local:
+        check_reachable(options)
+        if threads:
             shared_pool().start()  # They get ready meanwhile.
+        # What the workers of another machine can do, they see when they load it.
         precision = config.precision if local else "float32"
         model = load_model(config.model, config.batch_size, precision, config.engine)
     except ModelError as error:
         raise UsageError(str(error)) from error
-    launch = Launch(config, settings, model, options, runner, launched_s, args.verbose)
+    launch = Launch(config, settings, model, options, runner, launched_s, local, args.verbose)
     try:
         with hold_output(config.output):
             return _run_holding(launch, output)
     except KeyboardInterrupt:
-        _leave_at_once(is_local_runner(options))
+        _leave_at_once(local)
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,7 @@ class Launch:
         options: Beam's own options.
         runner: what runs the pipeline.
         launched_s: when the command started, in seconds since 1970.
+        local: whether the pipeline ends with this process.
         verbose: whether to show whole errors.
     """
 
@@ -100,6 +109,7 @@ class Launch:
     options: PipelineOptions
     runner: PipelineRunner
     launched_s: float
+    local: bool
     verbose: bool
 
 
@@ -128,7 +138,7 @@ def _run_holding(launch: Launch, output: OutputOptions) -> int:
     pipeline = beam.Pipeline(runner=launch.runner, options=launch.options)
     digest = digest_settings(launch.settings)
     build_pipeline(pipeline, config, launch.model, output, digest, run)
-    return _watch(pipeline, config, output, is_local_runner(launch.options), launch.verbose)
+    return _watch(pipeline, launch, output)
 
 
 def nothing_to_do(found: FoundOutput, config: ExtractConfig) -> bool:
@@ -190,29 +200,6 @@ def describe_launch(launch: Launch) -> dict[str, Any]:
     }
 
 
-def is_local_runner(options: PipelineOptions) -> bool:
-    """Tell whether the pipeline runs on this machine, in this process or its children."""
-    return options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
-
-
-def choose_runner(options: PipelineOptions) -> PipelineRunner:
-    """Return the runner: Beam's FnApiRunner unless another is named.
-
-    `DirectRunner` means the FnApiRunner too: Beam's own class of that name first tries to download
-    Prism.
-
-    Raises:
-        UsageError: if there is no runner of that name.
-    """
-    if is_local_runner(options):
-        return FnApiRunner()
-    name = options.view_as(StandardOptions).runner
-    try:
-        return create_runner(name)
-    except (ValueError, ImportError, AttributeError) as error:
-        raise UsageError(f"--runner {name}: {error}") from error
-
-
 def _has_leftovers(output: OutputOptions) -> bool:
     """Tell whether a run was killed after its dataset was finished, or is just about to end."""
     lock = storage.join(output.path, LOCK_FILE)
@@ -238,25 +225,35 @@ def _finish_again(config: ExtractConfig, output: OutputOptions, found: FoundOutp
     return _judge(run, config)
 
 
-def _watch(
-    pipeline: beam.Pipeline,
-    config: ExtractConfig,
-    output: OutputOptions,
-    local: bool,
-    verbose: bool,
-) -> int:
+def _watch(pipeline: beam.Pipeline, launch: Launch, output: OutputOptions) -> int:
     """Run the pipeline beside a progress display; return the exit code."""
     errors: list[BaseException] = []
-    work = threading.Thread(target=_run_to_end, args=(pipeline, errors), daemon=True)
+    start = _start(pipeline, launch, errors)
+    work = threading.Thread(target=_run_to_end, args=(start, errors), daemon=True)
     work.start()
-    poll_s = LOCAL_POLL_S if local else REMOTE_POLL_S
+    poll_s = LOCAL_POLL_S if launch.local else REMOTE_POLL_S
     show_progress(ChunkWatcher(output.chunks_path), work, poll_s)
     if errors:
-        if verbose:
+        if launch.verbose:
             traceback.print_exception(errors[0])
         print(_explain_failure(errors[0]), file=sys.stderr)
         return 3
-    return _report(config)
+    return _report(launch.config)
+
+
+def _start(
+    pipeline: beam.Pipeline, launch: Launch, errors: list[BaseException]
+) -> Callable[[], PipelineResult | None]:
+    """Return what starts the pipeline, or its result if it had to be started at once."""
+    if isinstance(launch.runner, FnApiRunner):
+        return pipeline.run  # Returns at the end.
+    # A runner that starts a server wants to hear of Ctrl-C, as only the main thread can.
+    try:
+        result = pipeline.run()
+    except Exception as error:  # noqa: BLE001 Reported like those that come later.
+        errors.append(error)
+        return lambda: None
+    return lambda: result
 
 
 def _report(config: ExtractConfig) -> int:
@@ -269,10 +266,10 @@ def _report(config: ExtractConfig) -> int:
     return _judge(run, config)
 
 
-def _run_to_end(pipeline: beam.Pipeline, errors: list[BaseException]) -> None:
+def _run_to_end(start: Callable[[], PipelineResult | None], errors: list[BaseException]) -> None:
     try:
-        result = pipeline.run()
-        state = result.wait_until_finish()
+        result = start()
+        state = result.wait_until_finish() if result else None
         if state not in (None, PipelineState.DONE):
             raise RuntimeError(f"the runner ended in state {state}")
     except BaseException as error:  # noqa: BLE001 The main thread reports it.
