@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-chaos test-fuzz test-recipes lint types unit bench lock clean
+.PHONY: help setup demo test test-chaos test-fuzz test-recipes test-engines lint types unit bench lock clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,15 @@ test-recipes: setup $(VENV)/.recipes ## run docs/recipes.md with pandas, Spark, 
 $(VENV)/.recipes: $(VENV)/.done requirements-recipes.lock
 	@echo "adding the libraries of the recipes to $(VENV), 1.6 GB, once"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-recipes.lock
+	@touch $@
+
+test-engines: setup build/bin/prism ## the same bytes on Flink, Prism and worker processes; needs Java, Maven, Go
+	BEAMVEC_ENGINES=all $(BIN)/pytest tests/test_runners.py
+
+build/bin/prism: requirements.lock
+	@echo "building Prism, once"
+	@GOBIN=$(CURDIR)/build/bin go install \
+	  github.com/apache/beam/sdks/v2/go/cmd/prism@v$$(sed -n 's/^apache-beam==//p' requirements.lock)
 	@touch $@
 
 lint: setup
