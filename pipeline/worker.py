@@ -11,12 +11,6 @@ import argparse
 import os
 import sys
 
-import grpc
-from apache_beam.portability.api import beam_provision_api_pb2 as provision
-from apache_beam.portability.api import beam_provision_api_pb2_grpc as provision_grpc
-from apache_beam.runners.worker import sdk_worker_main
-from google.protobuf import json_format, text_format
-
 from pipeline.main import silence
 
 _TIMEOUT_S = 60.0
@@ -24,7 +18,9 @@ _TIMEOUT_S = 60.0
 
 def main() -> None:
     """Serve a runner until it closes the connection."""
-    silence()
+    silence()  # Before Beam is imported, which logs.
+    from apache_beam.runners.worker import sdk_worker_main
+
     parser = argparse.ArgumentParser(description="A worker of Beam, which a runner starts.")
     parser.add_argument("--id", default="", help="the worker's name")
     parser.add_argument("--provision_endpoint", help="where the runner tells more")
@@ -36,6 +32,11 @@ def main() -> None:
 
 def _ask_runner(worker_id: str, endpoint: str) -> None:
     """Put into the environment what a worker finds there when the local runner starts it."""
+    import grpc
+    from apache_beam.portability.api import beam_provision_api_pb2 as provision
+    from apache_beam.portability.api import beam_provision_api_pb2_grpc as provision_grpc
+    from google.protobuf import json_format, text_format
+
     with grpc.insecure_channel(endpoint) as channel:
         info = (
             provision_grpc.ProvisionServiceStub(channel)
