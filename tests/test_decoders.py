@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -157,3 +158,19 @@ def is_running(pid: int) -> bool:
 
 def test_there_is_one_pool_for_a_process():
     assert decoders.shared_pool() is decoders.shared_pool()
+
+
+def test_a_default_timeout_of_sockets_changes_nothing():
+    """Beam sets one when it looks for Google's credentials."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(60)
+    try:
+        made = DecoderPool(1)
+        made.start()
+    finally:
+        socket.setdefaulttimeout(before)
+    (decoder,) = made._take_idle()
+    for _ in range(3):
+        decoder.decode([image()], 16, "crop")
+        time.sleep(0.2)  # The process waits for the next one.
+    decoder.stop()

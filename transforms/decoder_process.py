@@ -65,6 +65,8 @@ def main() -> None:
     module, _, name = decoder.partition(":")
     decode = getattr(importlib.import_module(module), name)
     with socket.socket(fileno=int(descriptor)) as connection, _open_lock() as large:
+        # It does not block where the parent has a default timeout for sockets, as Beam sets one.
+        connection.setblocking(True)
         stream = connection.makefile("rb")
         try:
             while True:
