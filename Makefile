@@ -61,11 +61,13 @@ bench: setup ## measure what the README quotes; IMAGES=folder MODEL=folder take 
 	$(BIN)/python benchmarks/run.py --json build/bench.json $(if $(IMAGES),--images '$(IMAGES)') \
 	  $(if $(MODEL),--model '$(MODEL)')
 
-lock: ## resolve both lock files anew, for all supported versions of Python (needs uv)
+lock: ## resolve the lock files anew, for all supported versions of Python (needs uv)
 	uv pip compile --universal --python-version 3.10 --no-header --extra demo --extra explore \
 	  --extra openvino --extra dev setup.py --output-file requirements.lock
 	uv pip compile --universal --python-version 3.10 --no-header --extra recipes -c requirements.lock \
 	  setup.py --output-file requirements-recipes.lock
+	uv pip compile --universal --python-version 3.10 --no-header --extra gpu -c requirements.lock \
+	  setup.py --output-file requirements-gpu.lock
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output

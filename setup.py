@@ -36,6 +36,7 @@ setup(
     extras_require={
         "gcp": ["apache-beam[gcp]"],
         "aws": ["apache-beam[aws]"],
+        "gpu": ["tensorflow[and-cuda]"],
         "openvino": ["openvino>=2025.0,<2027"],
         # Rivals in the benchmarks, which say so where one is missing; too large for the lock file.
         "bench": [
@@ -64,10 +65,11 @@ setup(
             "mypy>=1.15",
             "pytest>=8.3",
             "ruff>=0.9",
-            # The tests of s3:// and gs://: what Beam's filesystems import, and servers to talk to.
-            # apache-beam[gcp] and moto[server] would bring much more, for other services.
+            # The tests of s3://, gs:// and Dataflow: what Beam imports for them, and servers to
+            # talk to. apache-beam[gcp] and moto[server] would bring much more, for other services.
             "boto3>=1.35,<2",
             "google-auth-httplib2>=0.2,<0.3",
+            "google-cloud-dataflow-client>=0.13,<0.14",
             "google-cloud-storage>=2.18.2,<4",
             "gcp-storage-emulator>=2026.7",
             "flask-cors>=5",

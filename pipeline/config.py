@@ -35,6 +35,7 @@ class ExtractConfig:
     resize: Resize
     precision: Precision
     engine: Engine
+    require_gpu: bool
     batch_size: int
     chunk_size: int
     rows_per_shard: int
@@ -50,6 +51,8 @@ def build_config(args: argparse.Namespace) -> ExtractConfig:
         UsageError: naming the flag, its value and what it may be.
     """
     check_ranges(args)
+    if args.require_gpu and args.engine == "openvino":
+        raise UsageError("--require-gpu: OpenVINO runs on CPUs here; use --engine tensorflow")
     return ExtractConfig(
         input=build_input(args),
         output=build_output(args.output),
@@ -57,6 +60,7 @@ def build_config(args: argparse.Namespace) -> ExtractConfig:
         resize=args.resize,
         precision=args.precision,
         engine=args.engine,
+        require_gpu=args.require_gpu,
         batch_size=args.batch_size,
         chunk_size=args.chunk_size,
         rows_per_shard=args.rows_per_shard,
@@ -150,7 +154,7 @@ def _has_workers(flags: list[str]) -> bool:
 def _explain_unknown(flag: str, parser: argparse.ArgumentParser) -> str:
     known = [name for action in parser._actions for name in action.option_strings]
     own = ["--input", "--input-list", "--manifest", "--output", "--model", "--resize"]
-    own += ["--precision", "--engine"]
+    own += ["--precision", "--engine", "--require-gpu"]
     own += ["--batch-size", "--chunk-size", "--rows-per-shard", "--max-failure-ratio"]
     near = difflib.get_close_matches(flag.split("=")[0], [*own, *known], n=1)
     hint = f"; did you mean {near[0]}?" if near else "; see `beamvec extract --help`"

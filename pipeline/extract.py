@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import sys
 import threading
 import time
@@ -23,6 +24,13 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner, PipelineS
 from embeddings import schema
 from pipeline import __version__
 from pipeline.config import ExtractConfig, build_beam_options, build_config
+from pipeline.dataflow import (
+    asks_for_gpu,
+    describe_job,
+    is_dataflow,
+    makes_template,
+    prepare_dataflow,
+)
 from pipeline.graph import build_pipeline
 from pipeline.lock import LOCK_FILE, hold_output
 from pipeline.options import UsageError
@@ -51,6 +59,7 @@ from transforms.redact import redact
 from transforms.saved_model import ModelError, fetch_model, fingerprint_model
 from transforms.write import OutputOptions
 
+_EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b")
 _PACKAGES = ("apache-beam", "tensorflow", "pyarrow", "numpy", "pillow")
 
 
@@ -61,6 +70,9 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
     # Runners change the options that they are given.
     local, threads = is_local_runner(options), has_worker_threads(options)
     runner = choose_runner(options, args.verbose)
+    if is_dataflow(options):
+        prepare_dataflow(args, options)
+    args.require_gpu |= asks_for_gpu(options)
     FileSystems.set_options(options)
     config = build_config(args)
     try:
@@ -77,7 +89,8 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
             shared_pool().start()  # They get ready meanwhile.
         # What the workers of another machine can do, they see when they load it.
         precision = config.precision if local else "float32"
-        model = load_model(config.model, config.batch_size, precision, config.engine)
+        require_gpu = config.require_gpu and local
+        model = load_model(config.model, config.batch_size, precision, config.engine, require_gpu)
     except ModelError as error:
         raise UsageError(str(error)) from error
     launch = Launch(config, settings, model, options, runner, launched_s, local, args.verbose)
@@ -238,7 +251,7 @@ def _watch(pipeline: beam.Pipeline, launch: Launch, output: OutputOptions) -> in
             traceback.print_exception(errors[0])
         print(_explain_failure(errors[0]), file=sys.stderr)
         return 3
-    return _report(launch.config)
+    return 0 if makes_template(launch.options) else _report(launch.config)
 
 
 def _start(
@@ -250,6 +263,8 @@ def _start(
     # A runner that starts a server wants to hear of Ctrl-C, as only the main thread can.
     try:
         result = pipeline.run()
+        if is_dataflow(launch.options):
+            print(describe_job(result, launch.options), file=sys.stderr)
     except Exception as error:  # noqa: BLE001 Reported like those that come later.
         errors.append(error)
         return lambda: None
@@ -289,8 +304,11 @@ def _leave_at_once(local: bool) -> NoReturn:
 def _explain_failure(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    reason = redact(lines[-1].strip()) if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line not in ("", "None")]
+    if "Traceback (most recent call last):" in lines:  # A worker's, with notes of a runner's below.
+        lines = [line for line in lines if _EXCEPTION.match(line)] or lines
+    reason = redact(lines[-1].removesuffix(", Error:")) if lines else type(error).__name__
     return (
         f"beamvec: the pipeline failed: {reason}; finished chunks are kept: start the same "
         "command again to go on, with --verbose to see the whole error"

@@ -36,7 +36,12 @@ def build_pipeline(
         total_path=storage.join(output.chunks_path, TOTAL_FILE),
     )
     handler = FeatureModelHandler(
-        model.handle, model.batch_size, model.fingerprint, config.precision, config.engine
+        model.handle,
+        model.batch_size,
+        model.fingerprint,
+        config.precision,
+        config.engine,
+        config.require_gpu,
     )
     refs = pipeline | "MatchImages" >> MatchImages(config.input)
     accounts = []

@@ -171,6 +171,11 @@ def _add_job(command: _Parser, required: bool) -> None:
         help="what runs the model (%(default)s); openvino is for CPUs and needs the extra openvino",
     )
     add(
+        "--require-gpu",
+        action="store_true",
+        help="fail where TensorFlow sees no GPU; always so on Dataflow with a worker_accelerator",
+    )
+    add(
         "--batch-size",
         type=int,
         default=settings.DEFAULT_BATCH_SIZE,

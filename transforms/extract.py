@@ -56,6 +56,7 @@ class FeatureModelHandler(ModelHandler[DecodedChunk, EmbeddedChunk, FeatureModel
             that was checked at launch, or not at all.
         precision: see `load_model`.
         engine: see `load_model`.
+        require_gpu: see `load_model`.
     """
 
     def __init__(
@@ -65,17 +66,21 @@ class FeatureModelHandler(ModelHandler[DecodedChunk, EmbeddedChunk, FeatureModel
         fingerprint: str,
         precision: Precision = "float32",
         engine: Engine = "tensorflow",
+        require_gpu: bool = False,
     ):
         self._handle = handle
         self._batch_size = batch_size
         self._fingerprint = fingerprint
         self._precision = precision
         self._engine = engine
+        self._require_gpu = require_gpu
         self._embedded = Metrics.counter("beamvec", "images_embedded")
 
     def load_model(self) -> FeatureModel:
         """Load the model, once per process."""
-        model = load_model(self._handle, self._batch_size, self._precision, self._engine)
+        model = load_model(
+            self._handle, self._batch_size, self._precision, self._engine, self._require_gpu
+        )
         if model.fingerprint != self._fingerprint:
             raise ModelError(
                 f"the model {self._handle} has changed since the launch: its fingerprint is "

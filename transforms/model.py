@@ -23,6 +23,7 @@ from transforms.saved_model import (
     read_weights_note,
 )
 from transforms.settings import Engine, Precision
+from transforms.tensorflow_engine import check_gpu
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ def load_model(
     batch_size: int,
     precision: Precision = "float32",
     engine: Engine = "tensorflow",
+    require_gpu: bool = False,
 ) -> FeatureModel:
     """Load a model once per process, whatever the number of threads that ask for it.
 
@@ -98,11 +100,14 @@ def load_model(
             with other rounding.
         precision: what most of the model computes in; its output is float32 always.
         engine: what runs it.
+        require_gpu: whether to refuse a machine on which TensorFlow sees no GPU.
 
     Raises:
         ModelError: if it cannot be fetched, is no image feature vector model, or this machine has
-            no use for the precision.
+            no use for the precision, or lacks a GPU that is required.
     """
+    if require_gpu:
+        check_gpu()
     with _load_lock:
         return _load_once(handle, batch_size, precision, engine)
 

@@ -11,6 +11,7 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,24 @@ BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 """Features of CPUs that compute in bfloat16, as Linux names them."""
 
 _FLOAT16_CAPABILITY = (7, 0)
+
+
+def check_gpu() -> None:
+    """Raise `ModelError` where TensorFlow sees no GPU.
+
+    It would compute on the CPU without a word, many times slower than what is paid for.
+    """
+    tf = import_tensorflow()
+    if tf.config.list_physical_devices("GPU"):
+        return
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        advice = (
+            "it has one, but its driver or CUDA's libraries are missing; use the GPU image, or "
+        )
+        advice += "pip install 'beamvec[gpu]'"
+    else:
+        advice = "it has none; ask for one, or leave --require-gpu out"
+    raise ModelError(f"a GPU is required, and TensorFlow sees none on {gethostname()}: {advice}")
 
 
 def check_precision(tf: Any, precision: Precision) -> None:
