@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-chaos test-fuzz test-recipes test-engines lint types unit bench lock clean
+.PHONY: help setup demo test test-chaos test-fuzz test-recipes test-engines test-images lint types unit bench lock clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,9 @@ build/bin/prism: requirements.lock
 	@GOBIN=$(CURDIR)/build/bin go install \
 	  github.com/apache/beam/sdks/v2/go/cmd/prism@v$$(sed -n 's/^apache-beam==//p' requirements.lock)
 	@touch $@
+
+test-images: setup ## carry out the Dockerfile of Dataflow's workers, embed images with such a worker (needs Go)
+	BEAMVEC_ENGINES=all $(BIN)/pytest tests/test_images.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,0 +1,38 @@
+"""Starts a job from the Flex Template: what Google's launcher calls with the template's parameters.
+
+Parameters have names with underscores and always a value; `beamvec extract` has flags with hyphens,
+some of them without a value. Options of Beam, which the launcher adds, stay as they are.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+from pipeline.main import main
+
+OWN = (
+    *("input", "input_list", "manifest", "uri_column", "output", "model", "resize", "precision"),
+    *("engine", "batch_size", "chunk_size", "rows_per_shard", "max_failure_ratio"),
+)
+SWITCHES = ("append", "overwrite", "require_gpu")
+
+
+def translate(parameters: Sequence[str]) -> Iterator[str]:
+    """Yield the flags of `beamvec extract` for a template's parameters.
+
+    >>> list(translate(["--chunk_size=64", "--append=true", "--overwrite=false", "--region=x"]))
+    ['--chunk-size=64', '--append', '--region=x']
+    """
+    for parameter in parameters:
+        name, _, value = parameter.removeprefix("--").partition("=")
+        if name in OWN:
+            yield f"--{name.replace('_', '-')}={value}"
+        elif name not in SWITCHES:
+            yield parameter
+        elif value == "true":
+            yield f"--{name.replace('_', '-')}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(["extract", "--runner=DataflowRunner", *translate(sys.argv[1:])]))
