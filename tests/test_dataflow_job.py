@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 import time
 import traceback
 from pathlib import Path
@@ -21,6 +24,7 @@ from pipeline.main import main
 from transforms import model as model_module
 from transforms import storage
 
+DEPLOY = Path(__file__).parents[1] / "deploy" / "dataflow"
 IMAGE = "registry.invalid/project/beamvec:gpu"
 ACCELERATOR = "worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver"
 GPU = [
@@ -225,3 +229,43 @@ def test_a_template_is_written_and_nothing_is_waited_for(store, service, capsys)
     template = json.loads(staged(store)["template.json"])
     (pool,) = template["environment"]["workerPools"]
     assert pool["workerHarnessContainerImage"] == IMAGE
+
+
+def run_command(service, store, tmp_path, command: list[str], **environment: str):
+    """Run one of deploy/dataflow's commands as a user does, up to the job's template."""
+    known = {**os.environ, **store.environment(tmp_path), **environment}
+    known["PATH"] = f"{Path(sys.executable).parent}:{known['PATH']}"
+    flags = [f"--dataflow_endpoint={service.url}", f"--model=gs://{BUCKET}/model"]
+    flags += [f"--input=gs://{BUCKET}/photos", f"--output=gs://{BUCKET}/out"]
+    flags += [f"--template_location=gs://{BUCKET}/staging/template.json"]
+    command = [*command, *flags]
+    return subprocess.run(command, cwd=DEPLOY, env=known, capture_output=True, text=True)
+
+
+def test_the_launch_script_asks_for_a_gpu_and_one_process(store, service, tmp_path):
+    place = {"PROJECT": "project", "REGION": "us-central1", "BUCKET": BUCKET, "IMAGE": IMAGE}
+    place["WORKER_ACCOUNT"] = "worker@project.invalid"
+    done = run_command(service, store, tmp_path, ["./launch.sh"], GPU="l4", **place)
+    assert done.returncode == 0, done.stderr
+    environment = json.loads(staged(store)["template.json"])["environment"]
+    (pool,) = environment["workerPools"]
+    assert environment["serviceOptions"] == [ACCELERATOR]
+    assert environment["serviceAccountEmail"] == "worker@project.invalid"
+    assert (pool["machineType"], pool["numThreadsPerWorker"]) == ("g2-standard-8", 8)
+    assert "no_use_multiple_sdk_containers" in environment["experiments"]
+
+
+def test_the_flex_template_describes_a_job(store, service, tmp_path):
+    parameters = ["--region=us-central1", "--project=project", f"--sdk_container_image={IMAGE}"]
+    parameters += [f"--temp_location=gs://{BUCKET}/temp", "--runner=DataflowRunner"]
+    parameters += [f"--staging_location=gs://{BUCKET}/staging", "--machine_type=n2-standard-8"]
+    parameters += ["--chunk_size=10", "--overwrite=true", "--append=false", "--job_name=flex"]
+    command = [sys.executable, "template.py", *parameters]
+    done = run_command(service, store, tmp_path, command)
+    assert done.returncode == 0, done.stderr
+    template = json.loads(staged(store)["template.json"])
+    (pool,) = template["environment"]["workerPools"]
+    assert (template["name"], pool["machineType"]) == ("flex", "n2-standard-8")
+    done = run_command(service, store, tmp_path, [*command, "--engine=x"])
+    assert done.returncode == 2
+    assert "--engine: invalid choice: 'x'" in done.stderr

@@ -50,10 +50,11 @@ def model(model_path):
 
 
 @pytest.fixture(scope="module")
-def image(boot, model, tmp_path_factory) -> dockerfile.Image:
+def image(boot, model, tmp_path_factory):
+    """The built image; its 3 GB are removed at the end."""
     root = tmp_path_factory.mktemp("image")
-    others = {"/opt/apache/beam": boot}
-    return dockerfile.build(FILE, root, {"MODEL": model.url}, others)
+    yield dockerfile.build(FILE, root, {"MODEL": model.url}, {"/opt/apache/beam": boot})
+    shutil.rmtree(root)
 
 
 @pytest.fixture

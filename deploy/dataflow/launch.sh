@@ -43,7 +43,7 @@ options=(
   --experiments no_use_multiple_sdk_containers
   --number_of_worker_harness_threads "${THREADS:-${machine##*-}}"
 
-  # The image unpacked (12 GB with CUDA), logs, and what is shuffled.
+  # The image unpacked (7 GB with CUDA), logs, and what is shuffled.
   --disk_size_gb "${DISK_GB:-50}"
 
   # Dataflow adds workers while there is work for them, up to this number; it bounds what a job costs.
