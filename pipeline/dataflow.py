@@ -7,6 +7,7 @@ https://cloud.google.com/compute/docs/gpus.
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -24,7 +25,6 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
 from pipeline.options import UsageError
-from transforms import storage
 from transforms.redact import redact
 
 IMAGE_FOLDER = "/opt/beamvec/"
@@ -37,7 +37,6 @@ ACCELERATOR = "worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver"
 """A service option that asks for a GPU."""
 
 _RUNNERS = {"dataflow", "dataflowrunner"}
-_PACKAGES = ("google.cloud.dataflow", "google.cloud.storage", "google_auth_httplib2")
 _SECRETS = (
     (S3Options, ("s3_access_key_id", "s3_secret_access_key", "s3_session_token")),
     (AzureOptions, ("azure_connection_string",)),
@@ -86,8 +85,11 @@ def prepare_dataflow(args: argparse.Namespace, options: PipelineOptions) -> None
     Raises:
         UsageError: naming the first thing that cannot work, and what to change.
     """
-    if not all(map(storage.is_installed, _PACKAGES)):
-        raise UsageError("--runner DataflowRunner needs more packages: pip install 'beamvec[gcp]'")
+    try:
+        importlib.import_module("apache_beam.runners.dataflow.internal.apiclient")
+    except ImportError:
+        advice = "pip install 'beamvec[gcp]'"
+        raise UsageError(f"--runner DataflowRunner needs more packages: {advice}") from None
     for complaint in find_mistakes(args, options):
         raise UsageError(complaint)
     options.view_as(SetupOptions).save_main_session = False

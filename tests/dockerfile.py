@@ -91,7 +91,7 @@ class _Builder:
 
     def workdir(self, rest: str) -> None:
         self._folder = Path(self._here(rest))
-        self._folder.mkdir(parents=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
 
     def copy(self, rest: str) -> None:
         *sources, target = rest.split()

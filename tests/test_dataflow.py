@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from pipeline.config import build_beam_options
 from pipeline.dataflow import ACCELERATOR, asks_for_gpu, find_mistakes
 from pipeline.main import main
 from pipeline.options import build_parser
-from transforms import storage
 
 T4 = ACCELERATOR.replace("nvidia-l4", "nvidia-tesla-t4")
 GOOD = {
@@ -146,7 +147,9 @@ def test_every_name_of_the_runner_is_checked(runner, capsys):
 
 
 def test_missing_packages_are_named(monkeypatch, capsys):
-    monkeypatch.setattr(storage, "is_installed", lambda name: name != "google.cloud.dataflow")
+    monkeypatch.setitem(sys.modules, "google.cloud.dataflow", None)
+    monkeypatch.delattr("google.cloud.dataflow", raising=False)
+    monkeypatch.delitem(sys.modules, "apache_beam.runners.dataflow.internal.apiclient", False)
     assert main(command({})) == 2
     assert capsys.readouterr().err == (
         "beamvec: --runner DataflowRunner needs more packages: pip install 'beamvec[gcp]'\n"

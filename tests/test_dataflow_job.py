@@ -266,6 +266,7 @@ def test_the_flex_template_describes_a_job(store, service, tmp_path):
     template = json.loads(staged(store)["template.json"])
     (pool,) = template["environment"]["workerPools"]
     assert (template["name"], pool["machineType"]) == ("flex", "n2-standard-8")
+    assert b"__main__" not in staged(store)["pipeline.pb"]
     done = run_command(service, store, tmp_path, [*command, "--engine=x"])
     assert done.returncode == 2
     assert "--engine: invalid choice: 'x'" in done.stderr
