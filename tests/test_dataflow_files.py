@@ -93,6 +93,7 @@ def test_the_launch_script_makes_no_mistakes(tmp_path, environment, expected):
     ("environment", "message"),
     [
         ({}, "PROJECT: the id of your Google Cloud project"),
+        ({**PLACE, "MACHINE": "custom-4-16384"}, "set THREADS to the number of vCPUs of custom-4"),
         ({**PLACE, "GPU": "h100"}, "GPU is none, l4 or t4, not h100"),
     ],
 )

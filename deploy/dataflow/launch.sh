@@ -23,6 +23,11 @@ case "${GPU:=none}" in
     ;;
 esac
 machine=${MACHINE:-$machine}
+threads=${THREADS:-${machine##*-}}
+if ! [[ $threads =~ ^[0-9]{1,3}$ ]]; then
+  echo "launch.sh: set THREADS to the number of vCPUs of $machine" >&2
+  exit 2
+fi
 
 options=(
   --runner DataflowRunner
@@ -41,7 +46,7 @@ options=(
   # starts a process for each vCPU, whose models together do not fit into a GPU's memory.
   --machine_type "$machine"
   --experiments no_use_multiple_sdk_containers
-  --number_of_worker_harness_threads "${THREADS:-${machine##*-}}"
+  --number_of_worker_harness_threads "$threads"
 
   # The image unpacked (7 GB with CUDA), logs, and what is shuffled.
   --disk_size_gb "${DISK_GB:-50}"
