@@ -73,8 +73,8 @@ def _list_checks(args: argparse.Namespace, beam_flags: list[str]) -> Iterator[tu
     yield "flags", lambda: _check_flags(args, beam_flags)
     yield "input", lambda: _check_input(args)
     yield "output", lambda: _check_output(args)
-    yield "runner", lambda: _check_runner(beam_flags)
-    yield "model", lambda: _check_model(args)
+    yield "runner", lambda: _check_runner(args, beam_flags)
+    yield "model", lambda: _check_model(args, beam_flags)
 
 
 def _check_python(tested: str) -> str:
@@ -167,21 +167,32 @@ def _check_output(args: argparse.Namespace) -> str:
     return f"{output} can be written; {format_size(shutil.disk_usage(folder).free)} are free"
 
 
-def _check_runner(beam_flags: list[str]) -> str:
+def _check_runner(args: argparse.Namespace, beam_flags: list[str]) -> str:
     from pipeline.config import build_beam_options
-    from pipeline.runners import choose_runner
+    from pipeline.dataflow import is_dataflow, prepare_dataflow
+    from pipeline.runners import check_reachable, choose_runner, is_local_runner
 
     options = build_beam_options(beam_flags)
-    return type(choose_runner(options)).__name__
+    here = is_local_runner(options)
+    where = "on this machine" if here else "which answers where an address is given"
+    if is_dataflow(options):
+        prepare_dataflow(args, options)
+        where = "on Google Cloud, which was not asked; the options make sense"
+    runner = choose_runner(options)
+    check_reachable(options)
+    return f"{type(runner).__name__}, {where}"
 
 
-def _check_model(args: argparse.Namespace) -> str:
+def _check_model(args: argparse.Namespace, beam_flags: list[str]) -> str:
     """Load the model as a run would, and embed the first image, or a black one without input."""
+    from pipeline.config import build_beam_options
+    from pipeline.model import load_to_launch
+    from pipeline.runners import is_local_runner
     from transforms.decoders import DecoderError, shared_pool
-    from transforms.model import load_model
 
+    local = is_local_runner(build_beam_options(beam_flags))
     started = time.perf_counter()
-    model = load_model(args.model, args.batch_size, args.precision, args.engine)
+    model = load_to_launch(args, local)
     load_s = time.perf_counter() - started
     size = model.input_size
     pixels = np.zeros((size, size, 3), np.uint8)

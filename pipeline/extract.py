@@ -33,6 +33,7 @@ from pipeline.dataflow import (
 )
 from pipeline.graph import build_pipeline
 from pipeline.lock import LOCK_FILE, hold_output
+from pipeline.model import load_to_launch
 from pipeline.options import UsageError
 from pipeline.output import (
     FoundOutput,
@@ -53,7 +54,7 @@ from pipeline.summary import describe_errors, failure_ratio, failures_folder, su
 from transforms import storage
 from transforms.decoders import shared_pool
 from transforms.match import list_images
-from transforms.model import FeatureModel, load_model
+from transforms.model import FeatureModel
 from transforms.plan import account_inputs, digest_settings
 from transforms.redact import redact
 from transforms.saved_model import ModelError, fetch_model, fingerprint_model
@@ -87,10 +88,7 @@ def run_extract(args: argparse.Namespace, beam_flags: list[str]) -> int:
         check_reachable(options)
         if threads:
             shared_pool().start()  # They get ready meanwhile.
-        # What the workers of another machine can do, they see when they load it.
-        precision = config.precision if local else "float32"
-        require_gpu = config.require_gpu and local
-        model = load_model(config.model, config.batch_size, precision, config.engine, require_gpu)
+        model = load_to_launch(config, local)
     except ModelError as error:
         raise UsageError(str(error)) from error
     launch = Launch(config, settings, model, options, runner, launched_s, local, args.verbose)

@@ -7,13 +7,30 @@ import os
 
 import numpy as np
 
+from pipeline.config import ExtractConfig
 from pipeline.options import UsageError
 from pipeline.summary import RANDOM_WEIGHTS
 from transforms.export import export_model
-from transforms.model import load_model
+from transforms.model import FeatureModel, load_model
 from transforms.redact import redact
 from transforms.saved_model import ModelError
 from transforms.settings import DEFAULT_BATCH_SIZE
+
+
+def load_to_launch(job: ExtractConfig | argparse.Namespace, local: bool) -> FeatureModel:
+    """Load the model of a run on this machine.
+
+    Args:
+        job: has the flags `model`, `batch_size`, `precision`, `engine` and `require_gpu`.
+        local: whether the workers are here too. What other machines can do, they see themselves:
+            here the model is loaded in float32, and without a GPU if there is none.
+
+    Raises:
+        ModelError: see `load_model`.
+    """
+    precision = job.precision if local else "float32"
+    gpu = job.require_gpu and local
+    return load_model(job.model, job.batch_size, precision, job.engine, gpu)
 
 
 def run_model(args: argparse.Namespace) -> int:
