@@ -41,13 +41,9 @@ def check_gpu() -> None:
     tf = import_tensorflow()
     if tf.config.list_physical_devices("GPU"):
         return
+    advice = "it has no NVIDIA device; ask for a machine that has one, or for no GPU"
     if any(Path("/dev").glob("nvidia[0-9]*")):
-        advice = (
-            "it has one, but its driver or CUDA's libraries are missing; use the GPU image, or "
-        )
-        advice += "pip install 'beamvec[gpu]'"
-    else:
-        advice = "it has none; ask for one, or leave --require-gpu out"
+        advice = "the driver or CUDA's libraries are missing; pip install 'beamvec[gpu]'"
     raise ModelError(f"a GPU is required, and TensorFlow sees none on {gethostname()}: {advice}")
 
 
