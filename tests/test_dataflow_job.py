@@ -18,8 +18,10 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.dataflow import dataflow_runner
 from apache_beam.utils import retry
 
+import samples
 from dataflow_service import JOB_ID, DataflowService, run_here
 from object_stores import BUCKET, GcsStore
+from pipeline import report
 from pipeline.main import main
 from transforms import model as model_module
 from transforms import storage
@@ -95,6 +97,11 @@ def submit(service, *flags: str) -> int:
 def staged(store) -> dict[str, bytes]:
     """Return what was put into the staging folder, by its last name."""
     return {key.rpartition("/")[2]: content for key, content in store.download("staging").items()}
+
+
+def read_run(store) -> dict:
+    """Return what the dataset's run.json holds."""
+    return json.loads(store.download("out/run.json")["out/run.json"])
 
 
 def work(service, store) -> None:
@@ -181,6 +188,30 @@ def test_what_is_sent_gives_the_local_dataset(store, service, capsys):
     assert submit(service) == 0
     assert "finished already" in capsys.readouterr().out
     assert len(service.jobs) == 1
+
+
+def test_the_same_command_takes_up_a_failed_job_and_append_adds_to_it(
+    store, service, monkeypatch, capsys
+):
+    def fail(*_):
+        raise RuntimeError("the machine is gone")
+
+    work(service, store)
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "close_accounts", fail)
+        assert submit(service) == 3
+    assert "the machine is gone" in capsys.readouterr().err
+    service.reset()
+    work(service, store)
+    assert submit(service) == 0
+    counts = read_run(store)["counts"]
+    assert (counts["embeddings"], counts["taken_over"]) == (21, 23)
+    before = store.download("out/embeddings/")
+    store.upload("photos/new.jpg", samples.encode(samples.make_image(99), "JPEG"))
+    assert submit(service, "--append") == 0
+    store.delete("photos/new.jpg")
+    assert read_run(store)["counts"]["embeddings"] == 22
+    assert before.items() < store.download("out/embeddings/").items()
 
 
 @pytest.mark.usefixtures("store")
