@@ -35,9 +35,10 @@ def defaults(instructions: list[tuple[str, str]]) -> dict[str, str]:
 
 @dataclass
 class Image:
-    """A built image: the folder that stands for its root, its environment, its entry point."""
+    """A built image: the folder that stands for its root, its working directory and so on."""
 
     root: Path
+    folder: Path
     environment: dict[str, str]
     entrypoint: str
 
@@ -59,7 +60,7 @@ def build(
     last = max(i for i, (word, _) in enumerate(instructions) if word == "FROM")
     for word, rest in instructions[last + 1 :]:
         getattr(builder, word.lower())(rest)
-    return Image(root, builder.environment, builder.entry)
+    return Image(root, builder.folder, builder.environment, builder.entry)
 
 
 class _Builder:
@@ -72,7 +73,7 @@ class _Builder:
     ):
         self._context, self._root, self._others = context, root, others
         self._arguments = arguments
-        self._folder = root
+        self.folder = root
         self.entry = ""
         subprocess.run([sys.executable, "-m", "venv", str(root / "venv")], check=True)
         self.environment = {"PATH": f"{root}/venv/bin:/usr/bin:/bin", "HOME": str(root)}
@@ -90,8 +91,8 @@ class _Builder:
             self.environment[name] = self._here(value)
 
     def workdir(self, rest: str) -> None:
-        self._folder = Path(self._here(rest))
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(self._here(rest))
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def copy(self, rest: str) -> None:
         *sources, target = rest.split()
@@ -101,7 +102,7 @@ class _Builder:
             return
         for source in sources:
             path = self._context / source
-            into = self._folder / target
+            into = self.folder / target
             if path.is_dir():
                 ignored = shutil.ignore_patterns("__pycache__")
                 shutil.copytree(path, into, dirs_exist_ok=True, ignore=ignored)
@@ -114,7 +115,7 @@ class _Builder:
         environment = {**self._arguments, **self.environment, **_proxies()}
         command = ["/bin/sh", "-c", self._here(rest)]
         done = subprocess.run(
-            command, cwd=self._folder, env=environment, capture_output=True, text=True
+            command, cwd=self.folder, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, f"{rest}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
 

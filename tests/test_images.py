@@ -70,7 +70,11 @@ def pool(image):
     log = image.root / "pool.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*command, boot_program], env=image.environment, stderr=output, stdout=output
+            [*command, boot_program],
+            cwd=image.folder,
+            env=image.environment,
+            stderr=output,
+            stdout=output,
         )
     address = f"localhost:{port}"
     deadline = time.monotonic() + 60
