@@ -38,8 +38,8 @@ $(VENV)/.recipes: $(VENV)/.done requirements-recipes.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-recipes.lock
 	@touch $@
 
-test-engines: setup build/bin/prism ## the same bytes on Flink, Prism and worker processes; needs Java, Maven, Go
-	BEAMVEC_ENGINES=all $(BIN)/pytest tests/test_runners.py
+test-engines: setup build/bin/prism ## the same bytes on Flink, Prism, worker processes, an image's worker (Java, Maven, Go)
+	BEAMVEC_ENGINES=all $(BIN)/pytest tests/test_runners.py tests/test_images.py
 
 build/bin/prism: requirements.lock
 	@echo "building Prism, once"
@@ -47,8 +47,8 @@ build/bin/prism: requirements.lock
 	  github.com/apache/beam/sdks/v2/go/cmd/prism@v$$(sed -n 's/^apache-beam==//p' requirements.lock)
 	@touch $@
 
-test-images: setup ## carry out the Dockerfile of Dataflow's workers, embed images with such a worker (needs Go)
-	BEAMVEC_ENGINES=all $(BIN)/pytest tests/test_images.py
+test-images: setup ## the Dockerfile of Dataflow's workers alone, for CPUs and for GPUs (7 GB for a while; Go)
+	BEAMVEC_ENGINES=gpu $(BIN)/pytest tests/test_images.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
 """The workers' image: its Dockerfile is carried out here, and a worker of it embeds images.
 
-Only with BEAMVEC_ENGINES=all: TensorFlow is installed anew, Beam's boot program is built with Go.
+TensorFlow is installed anew and Beam's boot program built with Go, so these tests run only with
+BEAMVEC_ENGINES=all, as in `make test-engines`, or =gpu, as in `make test-images`, which installs
+CUDA's libraries as well.
 """
 
 from __future__ import annotations
@@ -24,9 +26,8 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "deploy" / "dataflow" / "Dockerfile"
 BOOT = "github.com/apache/beam/sdks/v2/python/container"
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("BEAMVEC_ENGINES") != "all", reason="needs BEAMVEC_ENGINES=all and minutes"
-)
+ENGINES = os.environ.get("BEAMVEC_ENGINES")
+pytestmark = pytest.mark.skipif(not ENGINES, reason="runs with make test-engines")
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +144,7 @@ def test_a_worker_without_the_gpu_that_is_required_fails_the_run(
 CUDA = ("cudart.so.12", "cublas.so.12", "cudnn.so.9", "cufft.so.11", "cusolver.so.11")
 
 
+@pytest.mark.skipif(ENGINES != "gpu", reason="7 GB; runs with make test-images")
 def test_the_gpu_image_has_the_libraries_that_tensorflow_opens(boot, tmp_path):
     """All but those of the driver, which Dataflow mounts; 7 GB, removed at once."""
     arguments = {"EXTRA": "gpu", "MODEL": ""}
