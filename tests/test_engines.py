@@ -85,7 +85,7 @@ def test_precisions_do_not_leak_into_each_other(model_path):
 def test_a_precision_that_the_machine_has_no_use_for_is_refused(
     model_path, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(tensorflow_engine, "_read_cpu_flags", lambda: {"avx2"})
+    monkeypatch.setattr(tensorflow_engine, "read_cpu_flags", lambda: {"avx2"})
     command = ["extract", "--input", str(tmp_path), "--output", str(tmp_path / "out")]
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     for flags, message in [
