@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -10,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from embeddings import schema
 from embeddings.parts import DatasetError, Part, RowGroup, list_row_groups, map_in_order
@@ -184,20 +184,16 @@ class Dataset:
 
         Row groups whose statistics tell that they hold none of the uris are not read.
         """
-        wanted = pa.array(sorted(set(uris)), pa.string())
+        wanted = set(uris)
 
-        def find(group: RowGroup) -> tuple[list[str], list[int]]:
-            names = group.read(_URI_ONLY)[schema.URI]
-            hits = pc.is_in(names, wanted)
-            # Not by numpy: that imports pandas where it is installed, which takes a second.
-            rows = [group.start + i for i, hit in enumerate(hits.to_pylist()) if hit]
-            return names.filter(hits).to_pylist(), rows
+        def find(group: RowGroup) -> list[tuple[str, int]]:
+            names = group.read(_URI_ONLY)[schema.URI].to_pylist()
+            return [(name, group.start + i) for i, name in enumerate(names) if name in wanted]
 
-        candidates = [group for group in self.row_groups if group.may_hold(wanted.to_pylist())]
+        candidates = [group for group in self.row_groups if group.may_hold(uris)]
         rows: dict[str, int] = {}
-        for found, numbers in self._map(find, candidates):
-            for uri, row in zip(found, numbers, strict=True):
-                rows.setdefault(uri, row)
+        for uri, row in itertools.chain.from_iterable(self._map(find, candidates)):
+            rows.setdefault(uri, row)
         missing = [uri for uri in uris if uri not in rows]
         if missing:
             others = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
@@ -225,7 +221,9 @@ class Dataset:
 
 
 def _select(batch: Batch, rows: npt.NDArray[np.int64]) -> Batch:
-    return Batch(batch.metadata.take(rows), batch.vectors[rows])
+    # Made of the buffer: pa.array imports pandas where that is installed, which takes a second.
+    places = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
+    return Batch(batch.metadata.take(places), batch.vectors[rows])
 
 
 def _concat(batches: list[Batch]) -> Batch:

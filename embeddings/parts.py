@@ -185,7 +185,7 @@ class RowGroup:
             row += len(chunk)
 
     def may_hold(self, uris: Sequence[str]) -> bool:
-        """Tell whether one of some uris, sorted, may be here, by the uri column's statistics."""
+        """Tell whether one of some uris may be here, by the uri column's statistics."""
         footer = self.part.read_footer()
         statistics = footer.row_group(self.index).column(_find_uri_column(footer)).statistics
         if statistics is None or not statistics.has_min_max:
