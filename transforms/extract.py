@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -21,10 +20,9 @@ from transforms.settings import Engine, Precision
 
 def embed_chunk(decoded: DecodedChunk, model: FeatureModel) -> EmbeddedChunk:
     """Embed a chunk's images; rows that hold NaN or infinity become failures of stage infer."""
-    start = time.perf_counter()
-    features = model.embed(decoded.pixels)
+    features, infer_s = model.embed_timed(decoded.pixels)
     finite = np.asarray(np.isfinite(features).all(axis=1))
-    effort = decoded.effort + Effort(infer_s=time.perf_counter() - start)
+    effort = decoded.effort + Effort(infer_s=infer_s)
     broken = [
         Failure(
             image.ref,

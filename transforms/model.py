@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 import importlib
 import threading
+import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +24,7 @@ from transforms.saved_model import (
     fingerprint_model,
     read_weights_note,
 )
-from transforms.settings import Engine, Precision
+from transforms.settings import Engine, Precision, count_cpus
 from transforms.tensorflow_engine import check_gpu
 
 
@@ -54,7 +56,7 @@ class FeatureModel:
     call: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
     def embed(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Embed any number of images, in batches of one fixed shape.
+        """Embed any number of images, in batches of one fixed shape, as many at once as cores.
 
         Args:
             pixels: uint8 [n, S, S, 3] RGB.
@@ -67,8 +69,14 @@ class FeatureModel:
         Raises:
             ModelError: if the model returns another number of rows than it was given.
         """
+        return self.embed_timed(pixels)[0]
+
+    def embed_timed(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], float]:
+        """Embed like `embed`; return the features, and the seconds of all calls of the model."""
         features = np.empty((len(pixels), self.dimension), np.float32)
-        for start in range(0, len(pixels), self.batch_size):
+
+        def embed_batch(start: int) -> float:
+            begin = time.perf_counter()
             batch = pixels[start : start + self.batch_size]
             missing = self.batch_size - len(batch)
             padded = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else batch
@@ -79,7 +87,19 @@ class FeatureModel:
                     f"{self.batch_size} images; expected [{self.batch_size}, {self.dimension}]"
                 )
             features[start : start + len(batch)] = output[: len(batch)]
-        return features
+            return time.perf_counter() - begin
+
+        starts = range(0, len(pixels), self.batch_size)
+        return features, sum(_infer_threads().map(embed_batch, starts))
+
+
+@functools.cache
+def _infer_threads() -> ThreadPoolExecutor:
+    """Return the threads that call the models of this process, one for each core.
+
+    A chunk's batches go to whichever is free, so that the last chunks of a run keep all cores busy.
+    """
+    return ThreadPoolExecutor(count_cpus(), "infer")
 
 
 _load_lock = threading.Lock()
