@@ -54,6 +54,15 @@ def test_light_commands_load_neither_beam_nor_tensorflow(command, extract, photo
     assert json.loads(done.stdout.splitlines()[-1]) == [0, []]
 
 
+def test_tensorflow_is_imported_without_keras_which_stays_usable():
+    code = (
+        "import sys\nfrom transforms.saved_model import import_tensorflow\n"
+        "tf = import_tensorflow()\nassert not {'keras', 'sklearn'} & sys.modules.keys()\n"
+        "import keras\nassert tf.keras.layers.Dense is keras.layers.Dense"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_modules_stay_readable():
     for layer in LAYERS:
         for file in (ROOT / layer).rglob("*.py"):

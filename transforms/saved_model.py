@@ -19,7 +19,7 @@ from typing import Any
 from apache_beam.io.filesystem import FileMetadata
 
 from transforms import storage
-from transforms.imports import large_imports
+from transforms.imports import large_imports, without_module
 from transforms.redact import redact
 
 DOWNLOAD_TIMEOUT_S = 20.0
@@ -41,11 +41,13 @@ def import_tensorflow() -> Any:
     """Import TensorFlow, quietly where `TF_CPP_MIN_LOG_LEVEL` asks for silence.
 
     TensorFlow 2.21 writes some lines before it reads that variable, straight to the process's
-    standard error, so that is turned away while the import lasts.
+    standard error, so that is turned away while the import lasts. At the end it would import all
+    of Keras, and scikit-learn with it where that is installed, which takes one to two seconds; it
+    does without, and Keras can be imported afterwards.
     """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
-    with large_imports():
+    with large_imports(), without_module("keras.src"):
         if os.environ.get("TF_CPP_MIN_LOG_LEVEL") != "3":
             return importlib.import_module("tensorflow")
         sys.stderr.flush()
