@@ -200,7 +200,7 @@ def _check_model(args: argparse.Namespace, beam_flags: list[str]) -> str:
     if args.input or args.input_list or args.manifest:
         try:
             _, data, _ = _read_first(args)
-            pixels = shared_pool().decode(data, size, args.resize)[0].pixels
+            pixels = shared_pool().decode(data, size, args.resize).pixels
             what = "the first image"
         except (ValueError, OSError, DecoderError) as error:
             what = f"a black image (the first one of the input fails: {error})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import socket
@@ -34,11 +35,10 @@ def pool():
 
 
 def test_a_process_decodes_as_the_function_does(pool):
-    decoded, seconds = pool.decode(image(), 16, "crop")
+    decoded = pool.decode(image(), 16, "crop")
     expected = decode_image(image(), 16, "crop")
     np.testing.assert_array_equal(decoded.pixels, expected.pixels)
     assert decoded[1:] == expected[1:]
-    assert seconds > 0
 
 
 def test_errors_of_pillow_come_through(pool):
@@ -60,31 +60,44 @@ def test_a_file_that_brings_the_decoder_down_is_named(pool, ending, error_type, 
         with pytest.raises(DecoderError, match=message) as caught:
             pool.decode(image(ending), 16, "stretch")
         assert caught.value.error_type == error_type
-    assert pool.decode(image(), 16, "stretch")[0].width == 60
+    assert pool.decode(image(), 16, "stretch").width == 60
 
 
 @pytest.mark.parametrize("ending", ["@@crash ", "@@exit ", "@@hang "])
 def test_a_file_that_brings_the_decoder_down_costs_the_others_of_its_batch_nothing(pool, ending):
     batch = [image(), b"text", image(ending), image("more")]
-    results, seconds = pool.decode_batch(batch, 16, "stretch")
+    files = pool.decode_batch(batch, 16, "stretch")
+    results = [file.result for file in files]
     assert [isinstance(result, DecoderError) for result in results] == [False, True, True, False]
     assert results[1].error_type == "UnidentifiedImageError"
     assert results[2].error_type in ("DecoderCrashed", "DecoderTimeout")
-    assert seconds > 0
+    assert [file.size_bytes for file in files] == [len(data) for data in batch]
+    assert all(file.decode_s > 0 for file in files)
 
 
-def test_a_batch_is_decoded_in_order(pool):
+def test_a_batch_is_decoded_in_order(pool, tmp_path):
     files = [samples.encode(samples.make_image(seed, 30 + seed), "PNG") for seed in range(5)]
-    results, _ = pool.decode_batch(files, 16, "stretch")
-    for file, result in zip(files, results, strict=True):
+    for i in (1, 4):  # Those that are on disk are read by the process.
+        (tmp_path / str(i)).write_bytes(files[i])
+    sources = [str(tmp_path / str(i)) if i in (1, 4) else file for i, file in enumerate(files)]
+    for file, decoded in zip(files, pool.decode_batch(sources, 16, "stretch"), strict=True):
         expected = decode_image(file, 16)
-        np.testing.assert_array_equal(result.pixels, expected.pixels)
-        assert result[1:] == expected[1:]
-    assert pool.decode_batch([], 16, "stretch") == ([], 0)
+        np.testing.assert_array_equal(decoded.result.pixels, expected.pixels)
+        assert decoded.result[1:] == expected[1:]
+        assert decoded[1:3] == (len(file), hashlib.sha256(file).hexdigest())
+    assert pool.decode_batch([], 16, "stretch") == []
+
+
+def test_what_a_process_cannot_read_is_left_to_its_parent(pool, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "good").write_bytes(image())
+    names = ("missing", "", "pipe", "good", "nul\0")
+    files = pool.decode_batch([str(tmp_path / name) for name in names], 16, "stretch")
+    assert [file.result is None for file in files] == [True, True, True, False, True]
 
 
 def test_a_process_killed_for_another_reason_costs_nothing(pool, tmp_path):
-    decoded, _ = pool.decode(image(f"@@crash-once {tmp_path}/mark"), 16, "stretch")
+    decoded = pool.decode(image(f"@@crash-once {tmp_path}/mark"), 16, "stretch")
     assert decoded.width == 60
     assert (tmp_path / "mark").exists()
 
@@ -95,7 +108,7 @@ def test_large_images_take_turns(pool, tmp_path):
         futures = [
             threads.submit(pool.decode, image(f"@@large {log}"), 16, "stretch") for _ in range(6)
         ]
-    assert all(future.result()[0].width == 60 for future in futures)
+    assert all(future.result().width == 60 for future in futures)
     assert log.read_text() == "in out " * 6
 
 
@@ -105,7 +118,7 @@ def test_the_waiting_are_not_timed_while_another_large_image_hangs(pool, tmp_pat
     with ThreadPoolExecutor(2) as threads:
         hanging = threads.submit(pool.decode, image("@@hang "), 16, "stretch")
         large = threads.submit(pool.decode, image(f"@@large {mark}"), 16, "stretch")
-    assert large.result()[0].width == 60
+    assert large.result().width == 60
     with pytest.raises(DecoderError, match="took more than"):
         hanging.result()
 

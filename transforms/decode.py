@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ from apache_beam.pvalue import PCollection
 
 from transforms import storage
 from transforms.coders import InProcessCoder
-from transforms.decoders import DecoderError, DecoderPool, shared_pool
+from transforms.decoders import DecodedFile, DecoderPool, shared_pool
 from transforms.pixels import DecodedImage, describe_error
 from transforms.records import Chunk, DecodedChunk, Effort, Failure, ImageInfo, ImageRef
 from transforms.settings import Resize
@@ -24,62 +23,91 @@ from transforms.settings import Resize
 READ_THREADS = 16
 """Images read at the same time by each bundle, so that slow storage does not starve the model."""
 
-BATCH_IMAGES = 16
+BATCH_IMAGES = 32
 BATCH_BYTES = 1 << 16
 """What a decoder is sent at a time: of tiny images several, as a message costs half of what one
 of them does; large ones alone, so that all decoders are busy."""
 
 
 class _File(NamedTuple):
-    """What came of reading an image, and its place in the chunk."""
+    """An image and its place in the chunk.
+
+    Attributes:
+        source: its content, or the path of a local file, which the decoder reads itself.
+        error: why it has no content.
+    """
 
     position: int
     ref: ImageRef
-    data: bytes
-    error: Exception | None
+    source: bytes | str
+    error: Exception | None = None
 
 
-def _read_batch(images: Iterator[tuple[int, ImageRef]]) -> tuple[list[_File], Effort]:
-    """Read the next images, until there are enough for a message to a decoder."""
+def _read(position: int, ref: ImageRef) -> tuple[_File, Effort]:
     start = time.perf_counter()
+    read = storage.try_read(ref.uri)
+    effort = Effort(read_s=time.perf_counter() - start, read_retries=read.retries)
+    return _File(position, ref, read.data, read.error), effort
+
+
+def _take_batch(images: Iterator[tuple[int, ImageRef]]) -> tuple[list[_File], Effort]:
+    """Take the next images, enough for a message to a decoder, and read those that are remote."""
     batch: list[_File] = []
-    size_bytes, retries = 0, 0
+    size_bytes, total = 0, Effort()
     for position, ref in images:
-        read = storage.try_read(ref.uri)
-        batch.append(_File(position, ref, read.data, read.error))
-        size_bytes += len(read.data)
-        retries += read.retries
+        if storage.is_local(ref.uri):
+            batch.append(_File(position, ref, ref.uri))
+            size_bytes += ref.size_bytes or 0
+        else:
+            file, effort = _read(position, ref)
+            batch.append(file)
+            size_bytes += len(file.source)
+            total += effort
         if len(batch) == BATCH_IMAGES or size_bytes >= BATCH_BYTES:
             break
-    return batch, Effort(read_s=time.perf_counter() - start, read_retries=retries)
+    return batch, total
 
 
 def _decode_batch(
     batch: list[_File], pixels: npt.NDArray[np.uint8], resize: Resize, decoders: DecoderPool
-) -> tuple[dict[int, ImageInfo | Failure], float]:
-    """Return what the files of a batch came to, by their place, and the seconds of decoding."""
-    read = [file for file in batch if not file.error]
-    results, decode_s = decoders.decode_batch([f.data for f in read], pixels.shape[1], resize)
-    outcomes: dict[int, ImageInfo | Failure] = {
-        file.position: Failure(file.ref, "read", *describe_error(file.error), file.ref.size_bytes)
-        for file in batch
-        if file.error
-    }
-    for file, decoded in zip(read, results, strict=True):
-        outcomes[file.position] = _describe(file, decoded, pixels[file.position])
-    return outcomes, decode_s
+) -> tuple[dict[int, ImageInfo | Failure], Effort]:
+    """Return what the files of a batch came to, by their place, and what that took."""
+    outcomes: dict[int, ImageInfo | Failure] = {}
+    read: list[_File] = []
+    for file in batch:
+        if file.error:
+            why = describe_error(file.error)
+            outcomes[file.position] = Failure(file.ref, "read", *why, file.ref.size_bytes)
+        else:
+            read.append(file)
+    found = decoders.decode_batch([file.source for file in read], pixels.shape[1], resize)
+    read_s, decode_s = (sum(getattr(f, name) for f in found) for name in ("read_s", "decode_s"))
+    total = Effort(read_s=read_s, decode_s=decode_s)
+    for file, decoded in zip(read, found, strict=True):
+        if decoded.result is None:  # Tried again here, where errors are told apart and retried.
+            again, effort = _read(file.position, file.ref)
+            more, more_effort = _decode_batch([again], pixels, resize, decoders)
+            outcomes.update(more)
+            total += effort + more_effort
+        else:
+            outcomes[file.position] = _describe(file.ref, decoded, pixels[file.position])
+    return outcomes, total
 
 
 def _describe(
-    file: _File, decoded: DecodedImage | DecoderError, out: npt.NDArray[np.uint8]
+    ref: ImageRef, decoded: DecodedFile, out: npt.NDArray[np.uint8]
 ) -> ImageInfo | Failure:
     """Copy what was decoded into `out`, uint8 [S, S, 3] RGB, and say what it is."""
-    if isinstance(decoded, DecoderError):
-        return Failure(file.ref, "decode", decoded.error_type, str(decoded), len(file.data))
-    out[:] = decoded.pixels
-    sha256 = hashlib.sha256(file.data).hexdigest()
-    width, height, format_ = decoded.width, decoded.height, decoded.format
-    return ImageInfo(file.ref, sha256, width, height, format_, len(file.data))
+    result, size_bytes = decoded.result, decoded.size_bytes
+    if size_bytes is None:  # The decoder did not live to tell.
+        size_bytes = ref.size_bytes
+    if isinstance(result, DecodedImage):
+        assert size_bytes is not None
+        out[:] = result.pixels
+        format_ = result.format
+        return ImageInfo(ref, decoded.sha256, result.width, result.height, format_, size_bytes)
+    assert result is not None
+    return Failure(ref, "decode", result.error_type, str(result), size_bytes)
 
 
 def decode_chunk(
@@ -101,12 +129,12 @@ def decode_chunk(
     def decode_next() -> Effort:
         total = Effort()
         while True:
-            batch, effort = _read_batch(images)
+            batch, read_effort = _take_batch(images)
             if not batch:
                 return total
-            outcomes, decode_s = _decode_batch(batch, pixels, resize, decoders)
+            outcomes, effort = _decode_batch(batch, pixels, resize, decoders)
             found.update(outcomes)
-            total += effort + Effort(decode_s=decode_s)
+            total += read_effort + effort
 
     lanes = [threads.submit(decode_next) for _ in range(READ_THREADS)]
     effort = sum((lane.result() for lane in lanes), Effort())

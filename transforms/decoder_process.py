@@ -1,21 +1,29 @@
 """The process that `DecoderPool` starts: decodes image after image until its parent is gone.
 
-It receives `{"size": S, "resize": ..., "lengths": [...]}` with the content of so many files, and
-answers with `{"images": [[[width, height, format], null, seconds], ...]}` and the pixels, where an
-image that cannot be decoded is `[null, [error type, message], seconds]` and has no pixels. Before a
-large image it says that it waits for its turn, and that the turn has come. Nothing that it sends or
-receives is ever unpickled.
+It receives `{"size": S, "resize": ..., "images": [...]}`, where an image is the path of a file that
+it reads itself, or the length of one whose content follows. It answers with `{"images": [...]}` and
+the pixels of those that could be decoded; each image is a list of
+
+- `[width, height, format]`, or null if it cannot be decoded,
+- `[error type, message]` of the decoder, or null,
+- `[size in bytes, SHA-256 in hex]` of the file, or null if it cannot be read,
+- seconds of reading and of decoding.
+
+Before a large image it says that it waits for its turn, and that the turn has come. Nothing that it
+sends or receives is ever unpickled.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import importlib
 import io
 import json
 import os
 import signal
 import socket
+import stat
 import struct
 import sys
 import tempfile
@@ -95,21 +103,43 @@ def _serve(
         send(connection, {"state": "started"})
         signal.alarm(ORPHAN_S)
 
-    answers: list[tuple[Any, Any, float]] = []
+    answers: list[tuple[Any, ...]] = []
     pixels: list[bytes] = []
     files = io.BytesIO(body)
-    for length in request["lengths"]:
+    for source in request["images"]:
         signal.alarm(ORPHAN_S)
+        begin = time.perf_counter()
+        found, failed, file = None, None, None
+        data = _read_file(source) if isinstance(source, str) else files.read(source)
+        if data is not None:
+            file = len(data), hashlib.sha256(data).hexdigest()
         start = time.perf_counter()
         try:
-            image = decode(files.read(length), request["size"], request["resize"], take_turn)
+            if data is not None:
+                image = decode(data, request["size"], request["resize"], take_turn)
+                pixels.append(image.pixels.tobytes())
+                found = image.width, image.height, image.format
         except Exception as error:  # noqa: BLE001 Decoders raise what they like on broken data.
-            answers.append((None, describe_error(error), time.perf_counter() - start))
-        else:
-            pixels.append(image.pixels.tobytes())
-            found = (image.width, image.height, image.format)
-            answers.append((found, None, time.perf_counter() - start))
+            failed = describe_error(error)
         finally:
             signal.alarm(0)
             fcntl.flock(large, fcntl.LOCK_UN)
+        answers.append((found, failed, file, start - begin, time.perf_counter() - start))
     send(connection, {"images": answers}, *pixels)
+
+
+def _read_file(path: str) -> bytes | None:
+    """Return what a regular file holds; None if it cannot be read, and the parent finds out why."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # A pipe would wait for a writer.
+    except (OSError, ValueError):
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, "rb", buffering=0, closefd=False) as file:
+            return file.read()
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)

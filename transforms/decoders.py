@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,13 +42,29 @@ class DecoderError(Exception):
 
     Attributes:
         error_type: the name of the decoder's exception, or `DecoderCrashed` or `DecoderTimeout`.
-        decode_s: seconds spent on it.
     """
 
-    def __init__(self, error_type: str, message: str, decode_s: float):
+    def __init__(self, error_type: str, message: str):
         super().__init__(message)
         self.error_type = error_type
-        self.decode_s = decode_s
+
+
+class DecodedFile(NamedTuple):
+    """What came of a file.
+
+    Attributes:
+        result: its image, or why it has none; None if the decoder could not read it.
+        size_bytes: its size, None where it is not known.
+        sha256: of its content, in hex; empty if the decoder did not come so far.
+        read_s: seconds of reading it.
+        decode_s: seconds of decoding it.
+    """
+
+    result: DecodedImage | DecoderError | None
+    size_bytes: int | None = None
+    sha256: str = ""
+    read_s: float = 0.0
+    decode_s: float = 0.0
 
 
 class DecoderPool:
@@ -72,7 +88,7 @@ class DecoderPool:
         for decoder in self._take_idle():
             self._idle.put(decoder or _Decoder(self._decoder, self._timeout_s))
 
-    def decode(self, data: bytes, size: int, resize: Resize) -> tuple[DecodedImage, float]:
+    def decode(self, data: bytes, size: int, resize: Resize) -> DecodedImage:
         """Decode an image in one of the processes, waiting for one that is free.
 
         Args:
@@ -80,47 +96,49 @@ class DecoderPool:
             size: S, the target's width and height in pixels.
             resize: see `decode_image`.
 
-        Returns:
-            The image, and the seconds that it took.
-
         Raises:
             DecoderError: if it cannot be decoded, or brings the decoder down.
         """
-        try:
-            ((decoded, decode_s),) = self._decode_once([data], size, resize)
-        except DecoderError as error:
-            if error.error_type != CRASHED:
-                raise
-            # The process may have been killed for another reason, such as a lack of memory.
-            ((decoded, decode_s),) = self._decode_once([data], size, resize)
+        decoded = self._decode_alone(data, size, resize).result
+        assert decoded is not None
         if isinstance(decoded, DecoderError):
             raise decoded
-        return decoded, decode_s
+        return decoded
 
     def decode_batch(
-        self, batch: Sequence[bytes], size: int, resize: Resize
-    ) -> tuple[list[DecodedImage | DecoderError], float]:
-        """Decode some images in one of the processes; return them, and the seconds that it took.
+        self, batch: Sequence[bytes | str], size: int, resize: Resize
+    ) -> list[DecodedFile]:
+        """Decode some images in one of the processes.
 
         If one of them brings the process down, each is decoded again alone, to tell which it was.
-        """
-        try:
-            results = self._decode_once(batch, size, resize) if batch else []
-        except DecoderError:
-            results = [self._decode_alone(data, size, resize) for data in batch]
-        return [decoded for decoded, _ in results], sum(decode_s for _, decode_s in results)
 
-    def _decode_alone(
-        self, data: bytes, size: int, resize: Resize
-    ) -> tuple[DecodedImage | DecoderError, float]:
+        Args:
+            batch: for each the content of the file, or the path of a local one.
+            size: S, the target's width and height in pixels.
+            resize: see `decode_image`.
+        """
+        if len(batch) > 1:
+            with contextlib.suppress(DecoderError):
+                return self._decode_once(batch, size, resize)
+        return [self._decode_alone(source, size, resize) for source in batch]
+
+    def _decode_alone(self, source: bytes | str, size: int, resize: Resize) -> DecodedFile:
+        start = time.perf_counter()
         try:
-            return self.decode(data, size, resize)
+            try:
+                return self._decode_once([source], size, resize)[0]
+            except DecoderError as error:
+                if error.error_type != CRASHED:
+                    raise
+                # The process may have been killed for another reason, such as a lack of memory.
+                return self._decode_once([source], size, resize)[0]
         except DecoderError as error:
-            return error, error.decode_s
+            length = len(source) if isinstance(source, bytes) else None
+            return DecodedFile(error, length, decode_s=time.perf_counter() - start)
 
     def _decode_once(
-        self, batch: Sequence[bytes], size: int, resize: Resize
-    ) -> list[tuple[DecodedImage | DecoderError, float]]:
+        self, batch: Sequence[bytes | str], size: int, resize: Resize
+    ) -> list[DecodedFile]:
         decoder = self._idle.get() or _Decoder(self._decoder, self._timeout_s)
         try:
             return decoder.decode(batch, size, resize)
@@ -175,29 +193,30 @@ class _Decoder:
             self._process.kill()
             self._process.wait()
 
-    def decode(
-        self, batch: Sequence[bytes], size: int, resize: Resize
-    ) -> list[tuple[DecodedImage | DecoderError, float]]:
-        start = time.perf_counter()
+    def decode(self, batch: Sequence[bytes | str], size: int, resize: Resize) -> list[DecodedFile]:
+        contents = [source for source in batch if isinstance(source, bytes)]
+        images = [len(source) if isinstance(source, bytes) else source for source in batch]
         try:
-            lengths = [len(data) for data in batch]
-            request = {"size": size, "resize": resize, "lengths": lengths}
-            send(self._connection, request, *batch)
+            request = {"size": size, "resize": resize, "images": images}
+            send(self._connection, request, *contents)
             answer, body = self._receive()
         except TimeoutError:
             self.stop()
             message = f"the decoder took more than {self._timeout_s:g} s for this file"
-            raise DecoderError("DecoderTimeout", message, self._timeout_s) from None
+            raise DecoderError("DecoderTimeout", message) from None
         except (EOFError, OSError):
             self.stop()
-            raise self._explain_crash(time.perf_counter() - start) from None
+            raise self._explain_crash() from None
         pixels = iter(np.frombuffer(body, np.uint8).reshape(-1, size, size, 3))
-        results: list[tuple[DecodedImage | DecoderError, float]] = []
-        for image, failed, decode_s in answer["images"]:
-            if failed:
-                results.append((DecoderError(failed[0], failed[1], decode_s), decode_s))
-            else:
-                results.append((DecodedImage(next(pixels), *image), decode_s))
+        results: list[DecodedFile] = []
+        for found, failed, file, read_s, decode_s in answer["images"]:
+            result: DecodedImage | DecoderError | None = None
+            if found:
+                result = DecodedImage(next(pixels), *found)
+            elif failed:
+                result = DecoderError(*failed)
+            size_bytes, sha256 = file or (None, "")
+            results.append(DecodedFile(result, size_bytes, sha256, read_s, decode_s))
         return results
 
     def _receive(self) -> tuple[dict[str, Any], bytes]:
@@ -208,10 +227,10 @@ class _Decoder:
             # Whoever holds the lock for large images is timed itself, so this wait ends.
             self._connection.settimeout(None if answer["state"] == "waiting" else self._timeout_s)
 
-    def _explain_crash(self, decode_s: float) -> DecoderError:
+    def _explain_crash(self) -> DecoderError:
         code = self._process.returncode
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        return DecoderError(CRASHED, f"the decoder {how} on this file", decode_s)
+        return DecoderError(CRASHED, f"the decoder {how} on this file")
 
 
 @functools.cache

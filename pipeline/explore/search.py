@@ -97,7 +97,7 @@ def embed_images(dataset: Dataset, uris: list[str], handle: str | None) -> npt.N
         if read.error:
             raise UsageError(f"cannot read --image {uri}: {describe_error(read.error)[1]}")
         try:
-            pixels[i] = shared_pool().decode(read.data, size, settings["resize"])[0].pixels
+            pixels[i] = shared_pool().decode(read.data, size, settings["resize"]).pixels
         except DecoderError as error:
             raise UsageError(f"cannot decode --image {uri}: {error}") from error
     handle = handle or dataset.model["handle"]

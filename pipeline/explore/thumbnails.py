@@ -43,7 +43,7 @@ def _make_thumbnail(uri: str, size: int, pool: DecoderPool) -> str | None:
     if read.error:
         return None
     try:
-        decoded, _ = pool.decode(read.data, size, "pad")
+        decoded = pool.decode(read.data, size, "pad")
     except DecoderError:
         return None
     pixels = cut_bars(decoded.pixels, decoded.width, decoded.height)
