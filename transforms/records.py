@@ -31,11 +31,33 @@ class ImageRef(NamedTuple):
     columns: tuple[Any, ...] = ()
 
 
+def pack_refs(refs: Sequence[ImageRef]) -> tuple[tuple[Any, ...], ...]:
+    """Turn refs into columns, which are pickled and restored several times as fast."""
+    return tuple(zip(*refs, strict=True))
+
+
+def unpack_refs(columns: tuple[tuple[Any, ...], ...]) -> tuple[ImageRef, ...]:
+    """Turn the columns of `pack_refs` back into refs.
+
+    >>> unpack_refs(pack_refs([ImageRef("a.jpg", 1), ImageRef("b.jpg")]))[1].uri
+    'b.jpg'
+    """
+    return tuple(map(ImageRef, *columns)) if columns else ()
+
+
 @dataclass(frozen=True)
 class RefBlock:
     """Images in no particular order: to a runner, one small element instead of thousands."""
 
     refs: Sequence[ImageRef]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the refs as columns."""
+        return _restore_block, (pack_refs(self.refs),)
+
+
+def _restore_block(columns: tuple[tuple[Any, ...], ...]) -> RefBlock:
+    return RefBlock(unpack_refs(columns))
 
 
 class Chunk(NamedTuple):
@@ -52,6 +74,16 @@ class Chunk(NamedTuple):
     position: int
     digest: str
     refs: tuple[ImageRef, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the refs as columns."""
+        return _restore_chunk, (*self[:-1], pack_refs(self.refs))
+
+
+def _restore_chunk(
+    shard: int, position: int, digest: str, columns: tuple[tuple[Any, ...], ...]
+) -> Chunk:
+    return Chunk(shard, position, digest, unpack_refs(columns))
 
 
 class ImageInfo(NamedTuple):

@@ -61,10 +61,12 @@ def chunk_table(embedded: EmbeddedChunk, columns: pa.Schema) -> pa.Table:
         [_image_table(embedded, columns), _failure_table(embedded, columns)],
         promote_options="default",
     )
-    order = sorted(range(rows.num_rows), key=rows[schema.URI].to_pylist().__getitem__)
+    if embedded.failures:
+        order = sorted(range(rows.num_rows), key=rows[schema.URI].to_pylist().__getitem__)
+        rows = rows.take(order)
     # One row a ref, sorted by uri as the refs are.
     times = pa.array([ref.modified_s for ref in embedded.chunk.refs], pa.float64())
-    rows = rows.take(order).append_column(schema.MODIFIED_S, times)
+    rows = rows.append_column(schema.MODIFIED_S, times)
     return rows.select(target.names).cast(target)
 
 
