@@ -21,6 +21,7 @@ import processes
 from accuracy import read_directions
 from inputs import FLOAT32, Setup, Variant
 from measure import Goal, Report, take_turns
+from transforms.settings import DEFAULT_BATCH_SIZE
 
 _COUNT = 192
 _DISTINCT = 8
@@ -61,8 +62,8 @@ def _output(setup: Setup, variant: Variant, way: str) -> str:
 def _measure(setup: Setup, variant: Variant, way: str) -> float:
     output = _output(setup, variant, way)
     flags = ["--input", str(setup.work / "large"), "--model", setup.model, "--output", output]
-    # So small that decoding one chunk overlaps with embedding another, as it does in a long run.
-    flags += ["--overwrite", "--chunk-size", "16", *variant.flags]
+    # One batch: decoding a chunk overlaps with embedding another, as it does in a long run.
+    flags += ["--overwrite", "--chunk-size", str(DEFAULT_BATCH_SIZE), *variant.flags]
     if way == "full":
         command = processes.script_command(_FULL_DECODE, "extract", *flags)
     else:
