@@ -17,8 +17,10 @@ import pytest
 
 import samples
 from transforms import decoders
+from transforms.decode import decode_chunk
 from transforms.decoders import DecoderError, DecoderPool
 from transforms.pixels import decode_image
+from transforms.records import Chunk, ImageRef
 
 BAD = "bad_decoders:decode"
 
@@ -94,6 +96,24 @@ def test_what_a_process_cannot_read_is_left_to_its_parent(pool, tmp_path):
     names = ("missing", "", "pipe", "good", "nul\0")
     files = pool.decode_batch([str(tmp_path / name) for name in names], 16, "stretch")
     assert [file.result is None for file in files] == [True, True, True, False, True]
+
+
+def test_slow_storage_is_noticed_and_read_by_many_threads(photos, tmp_path):
+    refs = tuple(ImageRef(str(file)) for file in sorted((photos / "group0").glob("*.jpg")))
+    long = tmp_path / "long"  # Takes longer to read than to find that it is no image.
+    with open(long, "wb") as file:
+        file.truncate(20_000_000)
+    pool = DecoderPool(1)
+    with ThreadPoolExecutor(4) as threads:
+        quick = decode_chunk(Chunk(0, 0, "", refs), 16, "stretch", threads, pool)
+        assert not pool.reads_slowly
+        for _ in range(decoders.SLOW_BATCHES):
+            pool.decode_batch([str(long)], 16, "stretch")
+        assert pool.reads_slowly
+        slow = decode_chunk(Chunk(0, 0, "", refs), 16, "stretch", threads, pool)
+    pool.close()
+    np.testing.assert_array_equal(quick.pixels, slow.pixels)
+    assert quick.images == slow.images
 
 
 def test_a_process_killed_for_another_reason_costs_nothing(pool, tmp_path):

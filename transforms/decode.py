@@ -50,12 +50,14 @@ def _read(position: int, ref: ImageRef) -> tuple[_File, Effort]:
     return _File(position, ref, read.data, read.error), effort
 
 
-def _take_batch(images: Iterator[tuple[int, ImageRef]]) -> tuple[list[_File], Effort]:
-    """Take the next images, enough for a message to a decoder, and read those that are remote."""
+def _take_batch(
+    images: Iterator[tuple[int, ImageRef]], decoders: DecoderPool
+) -> tuple[list[_File], Effort]:
+    """Take the next images, enough for a message to a decoder; read what it should not read."""
     batch: list[_File] = []
     size_bytes, total = 0, Effort()
     for position, ref in images:
-        if storage.is_local(ref.uri):
+        if storage.is_local(ref.uri) and not decoders.reads_slowly:
             batch.append(_File(position, ref, ref.uri))
             size_bytes += ref.size_bytes or 0
         else:
@@ -129,7 +131,7 @@ def decode_chunk(
     def decode_next() -> Effort:
         total = Effort()
         while True:
-            batch, read_effort = _take_batch(images)
+            batch, read_effort = _take_batch(images, decoders)
             if not batch:
                 return total
             outcomes, effort = _decode_batch(batch, pixels, resize, decoders)

@@ -111,6 +111,7 @@ def _serve(
         begin = time.perf_counter()
         found, failed, file = None, None, None
         data = _read_file(source) if isinstance(source, str) else files.read(source)
+        read_s = time.perf_counter() - begin
         if data is not None:
             file = len(data), hashlib.sha256(data).hexdigest()
         start = time.perf_counter()
@@ -124,7 +125,7 @@ def _serve(
         finally:
             signal.alarm(0)
             fcntl.flock(large, fcntl.LOCK_UN)
-        answers.append((found, failed, file, start - begin, time.perf_counter() - start))
+        answers.append((found, failed, file, read_s, time.perf_counter() - start))
     send(connection, {"images": answers}, *pixels)
 
 

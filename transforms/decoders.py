@@ -29,6 +29,10 @@ TIMEOUT_S = 120.0
 
 PILLOW = "transforms.pixels:decode_image"
 
+SLOW_BATCHES = 8
+"""So many batches in a row must take longer to read than to decode before storage counts as slow;
+one or two may be a busy machine."""
+
 CRASHED = "DecoderCrashed"
 _EXIT_S = 1.0
 _START = (
@@ -79,9 +83,18 @@ class DecoderPool:
     def __init__(self, count: int, decoder: str = PILLOW, timeout_s: float = TIMEOUT_S):
         self._decoder = decoder
         self._timeout_s = timeout_s
+        self._slow_batches = 0
         self._idle: queue.SimpleQueue[_Decoder | None] = queue.SimpleQueue()
         for _ in range(count):
             self._idle.put(None)
+
+    @property
+    def reads_slowly(self) -> bool:
+        """Whether files take longer to read than to decode, as on a network drive.
+
+        Decoders wait while they read, so callers should then read themselves, many at a time.
+        """
+        return self._slow_batches >= SLOW_BATCHES
 
     def start(self) -> None:
         """Start the processes that are missing, without waiting until they are ready."""
@@ -141,9 +154,13 @@ class DecoderPool:
     ) -> list[DecodedFile]:
         decoder = self._idle.get() or _Decoder(self._decoder, self._timeout_s)
         try:
-            return decoder.decode(batch, size, resize)
+            files = decoder.decode(batch, size, resize)
         finally:
             self._idle.put(decoder if decoder.is_alive() else None)
+        if not self.reads_slowly:
+            is_slow = sum(file.read_s for file in files) > sum(file.decode_s for file in files)
+            self._slow_batches = self._slow_batches + 1 if is_slow else 0
+        return files
 
     def close(self) -> None:
         """End the processes; those that are busy end when they are done."""
