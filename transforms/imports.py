@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.abc import MetaPathFinder
-from types import ModuleType
 
 
 @contextmanager
@@ -27,26 +25,14 @@ def large_imports() -> Iterator[None]:
             gc.enable()
 
 
-class _Absent(MetaPathFinder):
-    def __init__(self, name: str):
-        self._name = name
-
-    def find_spec(
-        self,
-        fullname: str,
-        path: Sequence[str] | None,  # noqa: ARG002 Import passes it.
-        target: ModuleType | None = None,  # noqa: ARG002
-    ) -> None:
-        if fullname == self._name:
-            raise ModuleNotFoundError(f"{fullname} is not imported here")
-
-
 @contextmanager
 def without_module(name: str) -> Iterator[None]:
     """Let imports do without a module that they can do without, as if it were not installed."""
-    absent = _Absent(name)
-    sys.meta_path.insert(0, absent)
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # What stops an import of it.
     try:
         yield
     finally:
-        sys.meta_path.remove(absent)
+        del sys.modules[name]
