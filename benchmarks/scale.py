@@ -2,21 +2,19 @@
 
     python benchmarks/scale.py
 
-Each run is a process of its own, from listing to `_SUCCESS`. The images are 64 JPEGs under many
-names, the model is next to nothing, so that what is measured is the pipeline. The overhead is the
-CPU time of all its processes, start-up included, less what decoding and the model take for as many
-of these images when nothing else is done. Reads `/proc`, so it runs on Linux only.
+Each run is a process of its own, from listing to `_SUCCESS`, on one core. The images are 64 JPEGs
+under many names, the model is next to nothing, so that what is measured is the pipeline. The
+overhead is the CPU time of all its processes, start-up included, less what decoding and the model
+take for as many of these images when nothing else is done. Reads `/proc`, so it runs on Linux only.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +22,7 @@ import inputs
 import processes
 from inputs import Setup
 from measure import Failed, Goal, Report
-from transforms.settings import DEFAULT_BATCH_SIZE, count_cpus
+from transforms.settings import DEFAULT_BATCH_SIZE
 
 _COUNTS = (100_000, 1_000_000)
 _DISTINCT = 64  # File systems allow as few as 65,000 names for a file.
@@ -53,11 +51,12 @@ def run(setup: Setup) -> Report:
         folder = setup.work / f"tiny {count}"
         make_names(folder, count)
         work = ["--child", str(folder / "0"), model]
-        before = processes.call_script("scale.py", *work)
-        start = time.perf_counter()
-        usage = run_extract(folder, model, setup.work / "scale")
-        wall_s = time.perf_counter() - start
-        after = processes.call_script("scale.py", *work)  # A shared machine changes its pace.
+        with _one_core():
+            before = processes.call_script("scale.py", *work)
+            start = time.perf_counter()
+            usage = run_extract(folder, model, setup.work / "scale")
+            wall_s = time.perf_counter() - start
+            after = processes.call_script("scale.py", *work)  # A shared machine changes its pace.
         decode_us, model_us = ((a + b) / 2 for a, b in zip(before, after, strict=True))
         cpu_us = usage.cpu_s / count * 1e6
         name = f"{count:,} images"
@@ -71,6 +70,17 @@ def run(setup: Setup) -> Report:
         peaks.append(usage.peak_mb)
     report.add_ratio("peak at the most / at the fewest", peaks[1:], peaks[:1], Goal("<=", 1.1))
     return report
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Keep this process, and those that it starts, on one core."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def make_names(folder: Path, count: int) -> None:
@@ -121,35 +131,22 @@ def _read_usage(pid: int) -> Usage:
 
 
 def measure_work_us(folder: str, model: str) -> tuple[float, float]:
-    """Return the CPU time that decoding and the model take for an image, in microseconds.
-
-    Every core decodes at the same time, as it does in a run: one alone may be faster.
-    """
+    """Return the CPU time that decoding and the model take for an image, in microseconds."""
     import numpy as np
 
     from transforms.model import load_model
-
-    loaded = load_model(model, DEFAULT_BATCH_SIZE)
-    files = sorted(Path(folder).iterdir())[:_DISTINCT]
-    cores = count_cpus()
-    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn")) as workers:
-        work = [workers.submit(_decode, files, loaded.input_size) for _ in range(cores)]
-        decode_s = sum(done.result() for done in work) / cores
-    pixels = np.zeros((_SAMPLE, loaded.input_size, loaded.input_size, 3), np.uint8)
-    start = time.process_time()
-    loaded.embed(pixels)
-    model_s = time.process_time() - start
-    return decode_s / _SAMPLE * 1e6, model_s / _SAMPLE * 1e6
-
-
-def _decode(files: list[Path], size: int) -> float:
     from transforms.pixels import decode_image
 
-    data = [file.read_bytes() for file in files]
-    start = time.process_time()
+    loaded = load_model(model, DEFAULT_BATCH_SIZE)
+    data = [file.read_bytes() for file in sorted(Path(folder).iterdir())[:_DISTINCT]]
+    begin = time.process_time()
     for i in range(_SAMPLE):
-        decode_image(data[i % len(data)], size)
-    return time.process_time() - start
+        decode_image(data[i % len(data)], loaded.input_size)
+    decoded = time.process_time()
+    pixels = np.zeros((_SAMPLE, loaded.input_size, loaded.input_size, 3), np.uint8)
+    called = time.process_time()
+    loaded.embed(pixels)
+    return (decoded - begin) / _SAMPLE * 1e6, (time.process_time() - called) / _SAMPLE * 1e6
 
 
 if __name__ == "__main__":

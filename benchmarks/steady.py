@@ -32,7 +32,7 @@ from transforms.settings import DEFAULT_BATCH_SIZE, Engine, Precision, count_cpu
 if TYPE_CHECKING:
     from transforms.model import FeatureModel
 
-_COUNT = 2_000  # With a few chunks only, the last ones leave cores without work.
+_COUNT = 1_024  # Whole chunks; a shared machine changes its pace, so short rounds, many of them.
 _SHORT_RUN = 4  # The long run has so many times the images of the short one.
 _WARM_UP = 64
 
