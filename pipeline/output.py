@@ -19,7 +19,7 @@ from transforms.write import OutputOptions
 SETTINGS_FILE = "settings.json"
 """In the folder of chunk files: the settings of the run that they belong to."""
 
-# Under these names `storage.write_atomically` leaves the files of a run that is killed.
+# Under these names `storage.open_atomically` leaves the files of a run that is killed.
 _LEFTOVER = re.compile(r"(settings\.json|run\.json|_SUCCESS)\.[0-9a-f]{32}\.tmp")
 
 

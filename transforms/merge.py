@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, BinaryIO
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import apache_beam as beam
 import pyarrow as pa
@@ -14,8 +15,10 @@ from apache_beam.pvalue import AsSingleton, PCollection
 
 from embeddings import schema
 from transforms import storage
-from transforms.records import Account, ChunkResult, Effort, ErrorCount
+from transforms.records import Account, ChunkResult, ErrorCount
 from transforms.write import OutputOptions
+
+_AddRows = Callable[[pa.Table], None]
 
 
 def merge_shard(
@@ -36,43 +39,41 @@ def merge_shard(
         The rows written, and sums over the results.
     """
     chunks = sorted(results, key=lambda result: result.position)
-    files = [output.chunk_file(chunk.digest) for chunk in chunks]
     name = schema.part_name(shard, shards, output.generation)
-    failures_schema = schema.failures_schema(output.columns)
-    embeddings_schema = schema.embeddings_schema(output.columns)
-    inputs_schema = schema.inputs_schema()
-    failed = _write_part(
-        storage.join(output.parts_path, schema.FAILURES_DIR, name),
-        schema.with_metadata(failures_schema, output.metadata),
-        (_failed(_read_chunk(file, failures_schema.names)) for file in files),
-        count_failures,
-    )
-    embedded = _write_part(
-        storage.join(output.parts_path, schema.EMBEDDINGS_DIR, name),
-        schema.with_metadata(embeddings_schema, output.metadata),
-        (_embedded(_read_chunk(file)) for file in files),
-        lambda table: Account(embeddings=table.num_rows),
-    )
-    _write_part(
-        storage.join(output.parts_path, schema.INPUTS_DIR, name),
-        inputs_schema,
-        (_embedded(_read_chunk(file, [*inputs_schema.names, schema.STAGE])) for file in files),
-        lambda _: Account(),
-    )
-    images_at: Counter[int] = Counter()
-    for chunk in chunks:
-        if not chunk.taken_over:
-            images_at[chunk.finished_s] += chunk.images
-    return (
-        failed
-        + embedded
-        + Account(
-            chunks=len(chunks),
-            taken_over=sum(chunk.images for chunk in chunks if chunk.taken_over),
-            effort=sum((chunk.effort for chunk in chunks), Effort()),
-            load_ids=frozenset(chunk.load_id for chunk in chunks if chunk.load_id),
-            images_at=images_at,
-        )
+
+    def open_part(folder: str, target: pa.Schema) -> AbstractContextManager[_AddRows]:
+        return _open_part(storage.join(output.parts_path, folder, name), target)
+
+    failures = schema.with_metadata(schema.failures_schema(output.columns), output.metadata)
+    embeddings = schema.with_metadata(schema.embeddings_schema(output.columns), output.metadata)
+    total = Account()
+    with (
+        open_part(schema.FAILURES_DIR, failures) as add_failures,
+        open_part(schema.EMBEDDINGS_DIR, embeddings) as add_embeddings,
+        open_part(schema.INPUTS_DIR, schema.inputs_schema()) as add_inputs,
+    ):
+        for chunk in chunks:
+            embedded = _read_chunk(output.chunk_file(chunk.digest))
+            is_embedded = pc.is_null(embedded[schema.STAGE])
+            if not pc.all(is_embedded).as_py():
+                failed = embedded.filter(pc.invert(is_embedded))
+                embedded = embedded.filter(is_embedded)
+                add_failures(failed)
+                total += count_failures(failed)
+            add_embeddings(embedded)
+            add_inputs(embedded)
+            total += _account_chunk(chunk, embedded.num_rows)
+    return total
+
+
+def _account_chunk(chunk: ChunkResult, embeddings: int) -> Account:
+    return Account(
+        embeddings=embeddings,
+        chunks=1,
+        taken_over=chunk.images if chunk.taken_over else 0,
+        effort=chunk.effort,
+        load_ids=frozenset([chunk.load_id] if chunk.load_id else []),
+        images_at=Counter({} if chunk.taken_over else {chunk.finished_s: chunk.images}),
     )
 
 
@@ -89,47 +90,35 @@ def count_failures(table: pa.Table) -> Account:
     return Account(failures=table.num_rows, errors=errors)
 
 
-def _read_chunk(path: str, columns: list[str] | None = None) -> pa.Table:
+def _read_chunk(path: str) -> pa.Table:
     # Chunks are small: threads would cost more than they save, and read_table three times as much.
     with storage.open_file(path) as file, pq.ParquetFile(file) as chunk:
-        return chunk.read(columns, use_threads=False)
+        return chunk.read(use_threads=False)
 
 
-def _failed(table: pa.Table) -> pa.Table:
-    return table.filter(pc.is_valid(table[schema.STAGE]))
+@contextmanager
+def _open_part(path: str, target: pa.Schema) -> Iterator[_AddRows]:
+    """Write a part in row groups of `ROW_GROUP_ROWS` rows, of which the last may be shorter.
 
+    Yields a function that takes the rows, in tables of any size with the target's columns at least.
+    """
+    size = schema.ROW_GROUP_ROWS
+    with (
+        storage.open_atomically(path) as file,
+        pq.ParquetWriter(file, target, **schema.parquet_options(target)) as writer,
+    ):
+        held = target.empty_table()
 
-def _embedded(table: pa.Table) -> pa.Table:
-    return table.filter(pc.is_null(table[schema.STAGE]))
+        def add_rows(table: pa.Table) -> None:
+            nonlocal held
+            held = pa.concat_tables([held, table.select(target.names).cast(target)])
+            while held.num_rows >= size:
+                writer.write_table(held.slice(0, size), row_group_size=size)
+                held = held.slice(size)
 
-
-def _write_part(
-    path: str, target: pa.Schema, tables: Iterable[pa.Table], count: Callable[[pa.Table], Account]
-) -> Account:
-    """Write a part and return the sum of what `count` says of its rows."""
-    total = Account()
-
-    def write(file: BinaryIO) -> None:
-        nonlocal total
-        with pq.ParquetWriter(file, target, **schema.parquet_options(target)) as writer:
-            for group in _regroup(table.select(target.names).cast(target) for table in tables):
-                writer.write_table(group, row_group_size=schema.ROW_GROUP_ROWS)
-                total += count(group)
-
-    storage.write_atomically(path, write)
-    return total
-
-
-def _regroup(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    """Cut tables anew into tables of `ROW_GROUP_ROWS` rows; only the last may be shorter."""
-    held: pa.Table | None = None
-    for table in tables:
-        held = table if held is None else pa.concat_tables([held, table])
-        while held.num_rows >= schema.ROW_GROUP_ROWS:
-            yield held.slice(0, schema.ROW_GROUP_ROWS)
-            held = held.slice(schema.ROW_GROUP_ROWS)
-    if held is not None and held.num_rows:
-        yield held
+        yield add_rows
+        if held.num_rows:
+            writer.write_table(held, row_group_size=size)
 
 
 class MergeShards(beam.PTransform[Any, Any]):

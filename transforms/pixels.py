@@ -116,7 +116,8 @@ def decode_image(
 
 @functools.cache
 def _formats() -> list[str]:
-    """Every format that Pillow reads, but EPS: it runs Ghostscript on the file."""
+    """Every format that Pillow reads, common ones first, but EPS: it runs Ghostscript."""
+    Image.preinit()
     Image.init()
     return [name for name in Image.ID if name != "EPS"]
 

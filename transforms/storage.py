@@ -9,7 +9,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, NamedTuple
 
@@ -175,19 +175,18 @@ def read_lines(path: str) -> Iterator[str]:
                 yield text
 
 
-def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
-    """Write a file under a temporary name, then rename it, so that it is whole or not there.
+@contextmanager
+def open_atomically(path: str) -> Iterator[BinaryIO]:
+    """Open a file for writing under a temporary name, and rename it at the end of the block.
 
-    Args:
-        path: the file's final name; its folder is made if it is missing.
-        write: is handed the open file and writes the content.
+    So it is whole or not there. Its folder is made if it is missing.
     """
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"
     try:
         with os_errors(path):
             uncompressed = CompressionTypes.UNCOMPRESSED
             with FileSystems.create(temporary, compression_type=uncompressed) as file:
-                write(file)
+                yield file
                 if is_local(path):  # Else a power cut could leave the name without the content.
                     file.flush()
                     os.fsync(file.fileno())
@@ -200,11 +199,8 @@ def write_atomically(path: str, write: Callable[[BinaryIO], None]) -> None:
 
 def write_file(path: str, content: bytes) -> None:
     """Write a small file atomically."""
-
-    def write(file: BinaryIO) -> None:
+    with open_atomically(path) as file:
         file.write(content)
-
-    write_atomically(path, write)
 
 
 def exists(path: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -118,11 +118,8 @@ def write_chunk(embedded: EmbeddedChunk, output: OutputOptions) -> ChunkResult:
     """Write a chunk file; the same chunk gives the same bytes under the same name."""
     start = time.perf_counter()
     table = chunk_table(embedded, output.columns)
-
-    def write(file: BinaryIO) -> None:
+    with storage.open_atomically(output.chunk_file(embedded.chunk.digest)) as file:
         pq.write_table(table, file, **schema.parquet_options(table.schema))
-
-    storage.write_atomically(output.chunk_file(embedded.chunk.digest), write)
     effort = embedded.effort + Effort(write_s=time.perf_counter() - start)
     return _result(embedded.chunk, effort, embedded.load_id)
 
