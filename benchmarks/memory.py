@@ -21,6 +21,9 @@ _COUNTS = (1_000, 10_000)
 _DISTINCT = 100
 _SIZES = ((500, 375),)
 
+SMALL_SIZE = 64
+"""Width and height of the small model's input in pixels."""
+
 
 def run(setup: Setup) -> Report:
     """Run the benchmark."""
@@ -65,7 +68,7 @@ def make_small_model(path: str) -> None:
 
     keras.utils.set_random_seed(0)
     layers = [
-        keras.Input((64, 64, 3)),
+        keras.Input((SMALL_SIZE, SMALL_SIZE, 3)),
         keras.layers.Conv2D(32, 8, 8, activation="relu"),
         keras.layers.GlobalAveragePooling2D(),
     ]
