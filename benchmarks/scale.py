@@ -6,7 +6,7 @@ Each run is a process of its own, from listing to `_SUCCESS`, on one core. The i
 under many names, the model is next to nothing, so that what is measured is the pipeline. The
 overhead is the CPU time of all its processes, start-up included, less what decoding and the model
 take for as many of these images when nothing else is done. A shared machine changes its pace, so
-decoding is measured every few seconds while the run goes on, on another core where there is one.
+decoding is measured all the time while the run goes on, on another core where there is one.
 Reads `/proc`, so it runs on Linux only.
 """
 
@@ -35,8 +35,6 @@ _SIZES = ((64, 48),)
 _FOLDER_NAMES = 50_000
 _CALLED = 20_000
 _SAMPLE = 500
-_SAMPLE_EVERY_S = 5.0
-_POLL_S = 0.1
 _OVERHEAD = Goal("<=", 150)
 
 
@@ -100,7 +98,6 @@ def run_extract(images: Path, model: str, output: Path) -> Usage:
     flags = ["--overwrite", "--input", str(images), "--model", model, "--output", str(output)]
     core, *others = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {core})
-    begin = time.perf_counter()
     process = processes.start(processes.beamvec_command(*flags))
     os.sched_setaffinity(0, set(others) or {core})
     files = [file.read_bytes() for file in sorted((images / "0").iterdir())[:_DISTINCT]]
@@ -110,9 +107,7 @@ def run_extract(images: Path, model: str, output: Path) -> Usage:
         for pid in _list_tree(process.pid):
             with suppress(OSError, StopIteration):  # It may have just ended.
                 usages[pid] = _read_usage(pid)
-        if len(decode_us) * _SAMPLE_EVERY_S < time.perf_counter() - begin:
-            decode_us.append(_decode_us(files))
-        time.sleep(_POLL_S)
+        decode_us.append(_decode_us(files))
     os.sched_setaffinity(0, {core, *others})
     processes.finish(process)
     if not usages:

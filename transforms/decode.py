@@ -23,10 +23,10 @@ from transforms.settings import Resize
 READ_THREADS = 16
 """Images read at the same time by each bundle, so that slow storage does not starve the model."""
 
-BATCH_IMAGES = 32
-BATCH_BYTES = 1 << 16
-"""What a decoder is sent at a time: of tiny images several, as a message costs half of what one
-of them does; large ones alone, so that all decoders are busy."""
+BATCH_IMAGES = 64
+BATCH_BYTES = 1 << 17
+"""What a decoder is sent at a time: of tiny images many, as a message costs; large ones alone, so
+that all decoders are busy."""
 
 
 class _File(NamedTuple):
