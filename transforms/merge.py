@@ -24,10 +24,10 @@ _AddRows = Callable[[pa.Table], None]
 def merge_shard(
     shard: int, shards: int, results: Iterable[ChunkResult], output: OutputOptions
 ) -> Account:
-    """Write one part of `embeddings` and of `failures` from a shard's chunk files.
+    """Write a shard's parts of `embeddings`, `failures` and `_inputs`, in one pass over its chunks.
 
     Row groups have one size whatever the size of the chunks, so that the bytes depend on the rows
-    only. Memory holds a chunk and a row group.
+    only. Memory holds a chunk and a row group of each part.
 
     Args:
         shard: the part's index.
