@@ -96,19 +96,21 @@ def make_names(folder: Path, count: int) -> None:
 def run_extract(images: Path, model: str, output: Path) -> Usage:
     """Run `beamvec extract` on one core; return the usage of all its processes."""
     flags = ["--overwrite", "--input", str(images), "--model", model, "--output", str(output)]
-    core, *others = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {core})
-    process = processes.start(processes.beamvec_command(*flags))
-    os.sched_setaffinity(0, set(others) or {core})
+    core, *others = cores = sorted(os.sched_getaffinity(0))
     files = [file.read_bytes() for file in sorted((images / "0").iterdir())[:_DISTINCT]]
     usages: dict[int, tuple[float, float]] = {}
     decode_us: list[float] = []
-    while process.poll() is None:
-        for pid in _list_tree(process.pid):
-            with suppress(OSError, StopIteration):  # It may have just ended.
-                usages[pid] = _read_usage(pid)
-        decode_us.append(_decode_us(files))
-    os.sched_setaffinity(0, {core, *others})
+    try:
+        os.sched_setaffinity(0, {core})  # The process starts with it, and this one moves away.
+        process = processes.start(processes.beamvec_command(*flags))
+        os.sched_setaffinity(0, others or cores)
+        while process.poll() is None:
+            for pid in _list_tree(process.pid):
+                with suppress(OSError, StopIteration):  # It may have just ended.
+                    usages[pid] = _read_usage(pid)
+            decode_us.append(_decode_us(files))
+    finally:
+        os.sched_setaffinity(0, cores)
     processes.finish(process)
     if not usages:
         raise Failed("it ended at once")

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.io.filesystem import BeamIOError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,6 +131,25 @@ def test_merging_keeps_every_row_in_order(tmp_path_factory, chunks, group):
     assert all(size == group for size in sizes[:-1])
     assert (account.embeddings, account.failures) == (len(images), len(failures))
     assert sum(error.count for error in account.errors.values()) == len(failures)
+
+
+def test_an_error_while_merging_names_the_part_that_could_not_be_written(tmp_path, monkeypatch):
+    refs = tuple(ImageRef(f"{i}.jpg", 1, 1.0) for i in range(4))
+    images = [ImageInfo(ref, "", 1, 1, "JPEG", 1) for ref in refs]
+    features = np.zeros((4, 2), np.float32)
+    embedded = EmbeddedChunk(Chunk(0, 0, "a", refs), features, images, [], Effort(), "")
+    output = OutputOptions(str(tmp_path))
+    result = write_chunk(embedded, output)
+
+    def refuse(*_args, **_options):
+        raise BeamIOError("upload refused", {"part": 403})
+
+    monkeypatch.setattr(schema, "ROW_GROUP_ROWS", 2)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", refuse)
+    with pytest.raises(PermissionError, match="Access denied") as error:
+        merge_shard(0, 1, [result], output)
+    assert error.value.filename == f"{tmp_path}/embeddings/{schema.part_name(0, 1)}"
+    assert not list(tmp_path.glob("*/part-*"))
 
 
 def test_accounts_that_do_not_close_are_an_error():

@@ -16,6 +16,7 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from embeddings import schema
 from transforms import storage
 from transforms.records import Account, ChunkResult, ErrorCount
+from transforms.stores import os_errors
 from transforms.write import OutputOptions
 
 _AddRows = Callable[[pa.Table], None]
@@ -113,7 +114,8 @@ def _open_part(path: str, target: pa.Schema) -> Iterator[_AddRows]:
             nonlocal held
             held = pa.concat_tables([held, table.select(target.names).cast(target)])
             while held.num_rows >= size:
-                writer.write_table(held.slice(0, size), row_group_size=size)
+                with os_errors(path):  # Of the parts that are open, this one.
+                    writer.write_table(held.slice(0, size), row_group_size=size)
                 held = held.slice(size)
 
         yield add_rows
