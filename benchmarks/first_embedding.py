@@ -16,9 +16,9 @@ from pathlib import Path
 
 import inputs
 import processes
+from beamvec.transforms.inference.spec import DEFAULT_BATCH_SIZE
 from inputs import FLOAT32, Setup, Variant
 from measure import Failed, Goal, Report, take_turns
-from transforms.settings import DEFAULT_BATCH_SIZE
 
 _POLL_S = 0.002
 _FLOOR = "floor"

@@ -5,37 +5,36 @@ python benchmarks/full_decode.py extract --input DIR --output DIR
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
 from unittest import mock
 
 from PIL import JpegImagePlugin
 
-from transforms.pixels import DecodedImage
-from transforms.pixels import decode_image as decode_reduced
-from transforms.settings import Resize, count_cpus
+from beamvec.transforms.decoding.pixels import DecodedImage
+from beamvec.transforms.decoding.pixels import decode_image as decode_reduced
+from beamvec.transforms.decoding.resize import Resize
 
 
 def decode_image(
     data: bytes, size: int, resize: Resize, before_large: Callable[[], None]
 ) -> DecodedImage:
-    """Decode an image as `transforms.pixels.decode_image` does, but at full scale."""
+    """Decode an image as `decode_image` of `pixels` does, but at full scale."""
     with mock.patch.object(JpegImagePlugin.JpegImageFile, "draft"):
         return decode_reduced(data, size, resize, before_large)
 
 
 def main() -> int:
     """Run beamvec with these decoders."""
-    from pipeline.main import main as beamvec
-    from pipeline.main import silence
+    from beamvec.pipeline.commands.main import main as beamvec
+    from beamvec.pipeline.commands.main import silence
 
     silence()
-    from transforms import decode
-    from transforms.decoders import DecoderPool
+    from beamvec.pipeline.run import launch
+    from beamvec.transforms.decoding.pool import SharedPool
 
-    pool = functools.cache(lambda: DecoderPool(count_cpus(), "full_decode:decode_image"))
-    with mock.patch.object(decode, "shared_pool", pool):
+    pool = SharedPool(decoder="full_decode:decode_image")
+    with mock.patch.object(launch, "SharedPool", return_value=pool):
         return beamvec()
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 
 import measure
 import processes
+from beamvec.transforms.inference.engine import Precision
 from measure import Report
-from transforms.settings import Engine, Precision
 
 _SUFFIXES = (".jpg", ".jpeg")
 _SIZES = ((500, 375), (375, 500), (500, 333), (640, 480), (1600, 1200))
@@ -29,7 +29,7 @@ class Variant:
     """A way to run the model."""
 
     precision: Precision
-    engine: Engine
+    engine: str
 
     @property
     def name(self) -> str:
@@ -86,7 +86,7 @@ class Setup:
         if self.given_model:
             return os.path.abspath(self.given_model)
         path = str(self.work / "resnet_v2_50")
-        export = [sys.executable, "-m", "pipeline.main", "model", "export"]
+        export = [sys.executable, "-m", "beamvec", "model", "export"]
         processes.time_command([*export, "keras:ResNet50V2", path, "--weights", "random"])
         return path
 

@@ -19,9 +19,9 @@ import numpy as np
 import inputs
 import processes
 from accuracy import read_directions
+from beamvec.transforms.inference.spec import DEFAULT_BATCH_SIZE
 from inputs import FLOAT32, Setup, Variant
 from measure import Goal, Report, take_turns
-from transforms.settings import DEFAULT_BATCH_SIZE
 
 _COUNT = 192
 _DISTINCT = 8

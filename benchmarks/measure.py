@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from transforms.settings import count_cpus
+from beamvec.transforms.machine import count_cpus
 
 Result = TypeVar("Result")
 

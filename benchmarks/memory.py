@@ -60,8 +60,8 @@ def measure_peak_mb(images: Path, model: str, output: Path) -> float:
 
 def make_small_model(path: str) -> None:
     """Save a convolutional model for images of 64 x 64 pixels, which costs next to nothing."""
-    from transforms.export import as_feature_vector
-    from transforms.saved_model import import_tensorflow
+    from beamvec.transforms.inference.export import as_feature_vector
+    from beamvec.transforms.inference.model_files import import_tensorflow
 
     tf = import_tensorflow()
     import keras

@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import embeddings
 import inputs
 import processes
-from embeddings import schema
+from beamvec import embeddings
+from beamvec.embeddings import schema
 from inputs import Setup
 from measure import Report, take_turns
 
@@ -67,7 +67,7 @@ def _make_vectors(setup: Setup) -> np.ndarray:
 def _as_table(vectors: np.ndarray) -> pa.Table:
     offsets = np.arange(0, vectors.size + 1, vectors.shape[1], dtype=np.int32)
     values = pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.ravel()))
-    field = schema.embeddings_schema().field(schema.EMBEDDING)
+    field = schema.table_schema("embeddings").field(schema.EMBEDDING)
     return pa.table([values.cast(field.type)], schema=pa.schema([field]))
 
 

@@ -27,7 +27,7 @@ _ENVIRONMENT = {
 
 def beamvec_command(*flags: str) -> list[str]:
     """Return the command line of `beamvec extract`."""
-    return [sys.executable, "-m", "pipeline.main", "extract", *flags]
+    return [sys.executable, "-m", "beamvec", "extract", *flags]
 
 
 def script_command(script: str, *arguments: str) -> list[str]:
@@ -74,8 +74,8 @@ def call_script(script: str, *arguments: str) -> Any:
 
 def answer(call: Callable[..., Any], arguments: Sequence[str]) -> int:
     """Be the script of `call_script`: print what a call returns, or why it cannot be done here."""
-    from pipeline.main import silence
-    from transforms.saved_model import ModelError
+    from beamvec.errors import ModelError
+    from beamvec.pipeline.silence import silence
 
     silence()
     try:

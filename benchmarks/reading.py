@@ -9,7 +9,6 @@ embeddings are made: clusters with noise, not negative, as those of a ResNet.
 from __future__ import annotations
 
 import functools
-import json
 import sys
 from pathlib import Path
 
@@ -19,7 +18,8 @@ import pyarrow.parquet as pq
 
 import inputs
 import processes
-from embeddings import schema
+from beamvec.embeddings import RunRecord, layout, schema
+from beamvec.embeddings.run_record import Counts, Settings
 from inputs import Setup
 from measure import Goal, Report, take_turns
 
@@ -62,28 +62,30 @@ def run(setup: Setup) -> Report:
 
 def write_dataset(path: Path, rows: int) -> None:
     """Write a finished dataset of made embeddings."""
-    model = {"handle": "none", "fingerprint": "0" * 64, "dimension": _DIMENSION}
-    settings = {"resize": "stretch", "precision": "float32", "engine": "tensorflow"}
-    counts = {"inputs": rows, "embeddings": rows, "failures": 0, "duplicates": 0}
-    target = schema.with_metadata(schema.embeddings_schema(), model)
+    record = RunRecord(
+        settings=Settings("0" * 64, format_version=schema.FORMAT_VERSION),
+        model="none",
+        dimension=_DIMENSION,
+        counts=Counts(inputs=rows, embeddings=rows),
+    )
+    target = schema.with_metadata(schema.table_schema("embeddings"), record.file_metadata())
     random = np.random.default_rng(0)
     centres = random.normal(0.3, 0.4, (_CLUSTERS, _DIMENSION)).astype(np.float32)
-    for table in (schema.EMBEDDINGS_DIR, schema.FAILURES_DIR):
+    for table in (layout.EMBEDDINGS_DIR, layout.FAILURES_DIR):
         (path / table).mkdir(parents=True)
     for part in range(_PARTS):
-        name = schema.part_name(part, _PARTS)
+        name = layout.part_name(part, _PARTS)
         numbers = range(part, rows, _PARTS)
         with pq.ParquetWriter(
-            path / schema.EMBEDDINGS_DIR / name, target, **schema.parquet_options(target)
+            path / layout.EMBEDDINGS_DIR / name, target, **schema.parquet_options(target)
         ) as writer:
             for start in range(0, len(numbers), schema.ROW_GROUP_ROWS):
                 group = numbers[start : start + schema.ROW_GROUP_ROWS]
                 writer.write_table(_make_rows(group, centres, random, target))
-        failures = schema.failures_schema().empty_table()
-        pq.write_table(failures, path / schema.FAILURES_DIR / name)
-    run_ = {"model": model, "settings": settings, "counts": counts}
-    (path / schema.RUN_FILE).write_text(json.dumps(run_))
-    (path / schema.SUCCESS_FILE).write_text("\n")
+        failures = schema.table_schema("failures").empty_table()
+        pq.write_table(failures, path / layout.FAILURES_DIR / name)
+    (path / layout.RUN_FILE).write_text(record.to_json())
+    (path / layout.SUCCESS_FILE).write_text("\n")
 
 
 def _make_rows(

@@ -19,9 +19,9 @@ from typing import Any
 
 import inputs
 import processes
+from beamvec.transforms.machine import count_cpus
 from inputs import Setup
 from measure import Report, Skipped, take_turns
-from transforms.settings import count_cpus
 
 _COUNT = 500
 _ROOT = Path(__file__).parents[1]

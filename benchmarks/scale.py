@@ -23,11 +23,10 @@ from typing import NamedTuple
 
 import inputs
 import processes
+from beamvec.transforms.decoding.pixels import decode_image
 from inputs import Setup
 from measure import Failed, Goal, Report
 from memory import SMALL_SIZE
-from transforms.pixels import decode_image
-from transforms.settings import DEFAULT_BATCH_SIZE
 
 _COUNTS = (100_000, 1_000_000)
 _DISTINCT = 64  # File systems allow as few as 65,000 names for a file.
@@ -147,12 +146,13 @@ def measure_model_us(model: str) -> float:
     """Return the CPU time that the model takes for an image, in microseconds."""
     import numpy as np
 
-    from transforms.model import load_model
+    from beamvec.transforms.inference.model import load_model
+    from beamvec.transforms.inference.spec import ModelSpec
 
-    loaded = load_model(model, DEFAULT_BATCH_SIZE)
+    loaded = load_model(ModelSpec(model))
     pixels = np.zeros((_CALLED, loaded.input_size, loaded.input_size, 3), np.uint8)
     begin = time.process_time()
-    loaded.embed(pixels)
+    loaded.embed_pixels(pixels)
     return (time.process_time() - begin) / _CALLED * 1e6
 
 

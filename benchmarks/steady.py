@@ -24,13 +24,16 @@ from typing import TYPE_CHECKING
 
 import inputs
 import processes
+from beamvec.transforms.inference.engine import Precision
+from beamvec.transforms.inference.spec import DEFAULT_BATCH_SIZE, ModelSpec
+from beamvec.transforms.machine import count_cpus
+from beamvec.transforms.records.chunks import Chunk
+from beamvec.transforms.records.images import ImageRef
 from inputs import FLOAT32, Setup, Variant
 from measure import Goal, Report, take_turns
-from transforms.records import Chunk, ImageRef
-from transforms.settings import DEFAULT_BATCH_SIZE, Engine, Precision, count_cpus
 
 if TYPE_CHECKING:
-    from transforms.model import FeatureModel
+    from beamvec.transforms.inference.model import FeatureModel
 
 _COUNT = 1_024  # Whole chunks; a shared machine changes its pace, so short rounds, many of them.
 _SHORT_RUN = 4  # The long run has so many times the images of the short one.
@@ -66,12 +69,12 @@ def _measure(setup: Setup, variant: Variant, listed: tuple[str, str]) -> dict[st
 
 
 def measure_rates(
-    listed: str, few: str, model: str, output: str, precision: Precision, engine: Engine
+    listed: str, few: str, model: str, output: str, precision: Precision, engine: str
 ) -> dict[str, float]:
     """Return the images/s of decoding alone, of the model alone, and of the pipeline."""
-    from transforms.model import load_model
+    from beamvec.transforms.inference.model import load_model
 
-    loaded = load_model(model, DEFAULT_BATCH_SIZE, precision, engine)
+    loaded = load_model(ModelSpec(model, engine, precision))
     refs = tuple(ImageRef(path) for path in Path(listed).read_text().splitlines())
     # Whole batches for all threads: a last odd one would lower the bound.
     whole = DEFAULT_BATCH_SIZE * count_cpus()
@@ -93,23 +96,23 @@ def measure_rates(
 
 def time_parts(refs: tuple[ImageRef, ...], model: FeatureModel) -> tuple[float, float]:
     """Return the seconds to decode images, and to call the model on them afterwards."""
-    from transforms.decode import READ_THREADS, decode_chunk
-    from transforms.decoders import shared_pool
+    from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
+    from beamvec.transforms.decoding.pool import SharedPool
 
     begin = time.perf_counter()
-    chunk = Chunk(0, 0, "", refs)
+    chunk, pool = Chunk(0, 0, "", refs), SharedPool().get()
     with ThreadPoolExecutor(READ_THREADS) as readers:
-        pixels = decode_chunk(chunk, model.input_size, "stretch", readers, shared_pool()).pixels
+        pixels = decode_chunk(chunk, model.input_size, "stretch", readers, pool).pixels
     decoded = time.perf_counter()
     starts = range(0, len(pixels), DEFAULT_BATCH_SIZE)
     with ThreadPoolExecutor(count_cpus()) as workers:
-        list(workers.map(lambda i: model.embed(pixels[i : i + DEFAULT_BATCH_SIZE]), starts))
+        list(workers.map(lambda i: model.embed_pixels(pixels[i : i + DEFAULT_BATCH_SIZE]), starts))
     return decoded - begin, time.perf_counter() - decoded
 
 
 def run_pipeline(flags: list[str]) -> tuple[float, int]:
     """Run `beamvec extract` in this process; return its seconds after start-up, and its images."""
-    from pipeline.main import main
+    from beamvec.pipeline.commands.main import main
 
     with contextlib.redirect_stdout(io.StringIO()):
         code = main(["extract", *flags])

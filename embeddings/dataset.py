@@ -3,75 +3,72 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from embeddings import schema
-from embeddings.parts import DatasetError, Part, RowGroup, list_row_groups, map_in_order
+from beamvec.embeddings import layout, schema
+from beamvec.embeddings.arguments import as_columns, as_row_numbers, as_uris, require_condition
+from beamvec.embeddings.batches import Batch, choose_rows, cut_batches, join_batches, join_tables
+from beamvec.embeddings.parts import Part, RowGroup, list_row_groups, map_in_order, to_texts
+from beamvec.embeddings.run_record import RunRecord, Settings
+from beamvec.embeddings.vectors import normalize_rows, require_place
+from beamvec.errors import ArgumentError, DatasetError
+
+if TYPE_CHECKING:
+    import pyarrow.compute as pc
+
+_Result = TypeVar("_Result")
+_Columns: TypeAlias = str | Iterable[str] | None
 
 _URI_ONLY = (schema.URI,)
 
 
-class Batch(NamedTuple):
-    """Some rows of a dataset.
-
-    Attributes:
-        metadata: those of their other columns that were asked for.
-        vectors: their embeddings, float32 [n, D], in the same order.
-    """
-
-    metadata: pa.Table
-    vectors: npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A finished dataset, or several of the same model and settings one after the other.
 
     Rows have one order for all methods: the datasets as they were given, the parts of each by
-    name, and within a part by uri. Methods raise `DatasetError` for files that are damaged.
+    name, and within a part by uri. Methods raise `DatasetError` for files that are damaged, and
+    for columns that are not there. Where they take several names or rows, they take one as well.
 
     Attributes:
         paths: the folders, as given.
-        runs: the content of each one's `run.json`: settings, model, versions, counts, timings.
+        runs: the record in each one's `run.json`.
         embedding_files: the `embeddings` parts in order.
         failure_files: the `failures` parts in order.
     """
 
     paths: tuple[str, ...]
-    runs: tuple[dict[str, Any], ...]
+    runs: tuple[RunRecord, ...]
     embedding_files: tuple[Part, ...]
     failure_files: tuple[Part, ...]
 
     def __len__(self) -> int:
         """Return N, the number of rows."""
-        return sum(run["counts"]["embeddings"] for run in self.runs)
+        return sum(run.counts.embeddings for run in self.runs)
 
     @property
-    def run(self) -> dict[str, Any]:
-        """The content of `run.json`, of the first dataset if there are several."""
+    def run(self) -> RunRecord:
+        """The record of the run that made the dataset, of the first one if there are several."""
         return self.runs[0]
 
     @property
-    def model(self) -> dict[str, Any]:
-        """What made the embeddings: handle, fingerprint, input_size, dimension, weights."""
-        return dict(self.run["model"])
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What changes the embeddings beside the model: resize, precision, engine."""
-        return {name: self.run["settings"][name] for name in ("resize", "precision", "engine")}
+    def settings(self) -> Settings:
+        """What changes the embeddings, of the first dataset if there are several."""
+        return self.run.settings
 
     @property
     def dimension(self) -> int:
         """D, the length of an embedding."""
-        return int(self.run["model"]["dimension"])
+        return self.run.dimension
 
     @functools.cached_property
     def schema(self) -> pa.Schema:
@@ -90,17 +87,20 @@ class Dataset:
         rows = groups[-1].stop if groups else 0
         if rows != len(self):
             raise DatasetError(
-                f"{self}: the {schema.EMBEDDINGS_DIR} files hold {rows:,} rows, {schema.RUN_FILE} "
+                f"{self}: the {layout.EMBEDDINGS_DIR} files hold {rows:,} rows, {layout.RUN_FILE} "
                 f"tells of {len(self):,}; files are missing or do not belong there"
             )
         return groups
 
-    def read_vectors(self, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
+    def read_vectors(
+        self, out: npt.NDArray[np.float32] | None = None, *, normalize: bool = False
+    ) -> npt.NDArray[np.float32]:
         """Read all embeddings into one array, row groups in parallel and straight into place.
 
         Args:
             out: where they go, C-contiguous float32 [N, D], such as a `numpy.memmap`; None makes
                 an array.
+            normalize: whether to divide each by its length; those of zeros stay as they are.
 
         Returns:
             The array, C-contiguous float32 [N, D].
@@ -108,68 +108,97 @@ class Dataset:
         Raises:
             ValueError: if `out` has another shape, dtype or layout.
         """
-        shape = (len(self), self.dimension)
-        vectors = np.empty(shape, np.float32) if out is None else out
-        fits = vectors.shape == shape and vectors.dtype == np.float32
-        if not (fits and vectors.flags.c_contiguous):
-            raise ValueError(
-                f"out is {vectors.dtype} {list(vectors.shape)}; it must be C-contiguous float32 "
-                f"{list(shape)}"
-            )
-        for _ in self._map(lambda group: group.read_vectors(vectors[group.rows]), self.row_groups):
+        groups = self.row_groups
+        vectors = np.empty((len(self), self.dimension), np.float32) if out is None else out
+        require_place(vectors, (len(self), self.dimension))
+
+        def read(group: RowGroup) -> None:
+            block = vectors[group.rows]
+            group.read_vectors(block)
+            if normalize:
+                normalize_rows(block)
+
+        for _ in self._map(read, groups):
             pass
         return vectors
 
     def read_uris(self) -> list[str]:
         """Read the uri of each row."""
-        uris: list[str] = self.read_metadata(_URI_ONLY)[schema.URI].to_pylist()
-        return uris
+        return to_texts(self.read_metadata(_URI_ONLY)[schema.URI], str(self))
 
-    def read_metadata(self, columns: Sequence[str] | None = None) -> pa.Table:
+    def read_metadata(self, columns: _Columns = None) -> pa.Table:
         """Read some columns, by default all but the embedding; row i belongs to vector i."""
-        return self.read_embeddings(self.columns if columns is None else columns)
+        return _read_files(self.embedding_files, self._choose(columns))
 
-    def read_embeddings(self, columns: Sequence[str] | None = None) -> pa.Table:
+    def read_embeddings(self, columns: _Columns = None) -> pa.Table:
         """Read some or all columns of the `embeddings` files."""
-        return _read_files(self.embedding_files, columns)
+        return _read_files(self.embedding_files, None if columns is None else self._choose(columns))
 
-    def read_failures(self, columns: Sequence[str] | None = None) -> pa.Table:
+    def read_failures(self, columns: _Columns = None) -> pa.Table:
         """Read some or all columns of the `failures` files."""
-        return _read_files(self.failure_files, columns)
+        there, what = self.failure_files[0].read_schema().names, f"{self}/{layout.FAILURES_DIR}"
+        names = None if columns is None else as_columns(columns, there, what)
+        return _read_files(self.failure_files, names)
+
+    def to_pandas(self, columns: _Columns = None, *, vectors: bool = False) -> Any:
+        """Read some columns, by default all but the embedding, into a `pandas.DataFrame`.
+
+        Args:
+            columns: what to read.
+            vectors: whether to add the column `embedding`, of which each value is an array
+                float32 [D]. `read_vectors` has them in one array, which costs much less.
+
+        Raises:
+            ImportError: if pandas is not installed.
+        """
+        if importlib.util.find_spec("pandas") is None:
+            raise ImportError("to_pandas needs pandas, which is not installed: pip install pandas")
+        frame = self.read_metadata(columns).to_pandas()
+        if vectors:
+            frame[schema.EMBEDDING] = list(self.read_vectors())
+        return frame
 
     def read_batches(
-        self, rows: int | None = None, columns: Sequence[str] = _URI_ONLY
+        self, rows: int | None = None, columns: _Columns = _URI_ONLY, *, normalize: bool = False
     ) -> Iterator[Batch]:
         """Read all rows in order, in batches; memory holds a few of them for each core.
 
         Args:
             rows: rows in a batch, of which the last may have fewer; None takes the row groups as
                 they are in the files, 1,024 rows each, which costs least.
-            columns: what comes beside the embedding.
+            columns: what comes beside the embedding; None takes all.
+            normalize: as in `read_vectors`.
         """
-        groups = self._map(lambda group: self._read_group(group, columns), self.row_groups)
-        return groups if rows is None else _regroup(groups, rows)
+        if rows is not None and operator.index(rows) < 1:
+            raise ArgumentError(f"rows is {rows}; it must be at least 1")
+        names = self._choose(columns)
+        groups = self._map(lambda group: self._read_group(group, names, normalize), self.row_groups)
+        return groups if rows is None else cut_batches(groups, rows)
 
-    def take(self, rows: Iterable[int], columns: Sequence[str] = _URI_ONLY) -> Batch:
+    def take(
+        self, rows: int | Iterable[int], columns: _Columns = _URI_ONLY, *, normalize: bool = False
+    ) -> Batch:
         """Read some rows by their numbers, in the order given; only their row groups are read.
 
         Raises:
+            ArgumentError: if `rows` is a mask, or has several dimensions.
             IndexError: if there is no such row.
         """
-        wanted = np.fromiter(rows, np.int64)
-        if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
-            raise IndexError(f"rows go from 0 to {len(self) - 1}")
-        distinct, order = np.unique(wanted, return_inverse=True)
+        distinct, order = np.unique(as_row_numbers(rows, len(self)), return_inverse=True)
+        names = self._choose(columns)
 
-        def select(group: RowGroup) -> Batch:
+        def choose(group: RowGroup) -> Batch:
             inside = distinct[(distinct >= group.start) & (distinct < group.stop)] - group.start
-            return _select(self._read_group(group, columns), inside)
+            return choose_rows(self._read_group(group, names, normalize), inside)
 
         stops = np.array([group.stop for group in self.row_groups], np.int64)
         groups = [self.row_groups[i] for i in np.unique(np.searchsorted(stops, distinct, "right"))]
-        return _select(self._concat(list(self._map(select, groups)), columns), order)
+        batches = list(self._map(choose, groups)) or [self._make_empty(names)]
+        return choose_rows(join_batches(batches), order)
 
-    def lookup(self, uris: Sequence[str], columns: Sequence[str] = _URI_ONLY) -> Batch:
+    def lookup(
+        self, uris: str | Iterable[str], columns: _Columns = _URI_ONLY, *, normalize: bool = False
+    ) -> Batch:
         """Read the rows of some uris, in the order of the uris.
 
         Of a uri that several datasets have, the first one's row is taken.
@@ -177,86 +206,95 @@ class Dataset:
         Raises:
             DatasetError: if one of the uris is not in the dataset.
         """
-        return self.take(self.find_rows(uris), columns)
+        names = self._choose(columns)  # What is wrong is told before anything is read.
+        return self.take(self.find_rows(uris), names, normalize=normalize)
 
-    def find_rows(self, uris: Sequence[str]) -> list[int]:
+    def find_rows(self, uris: str | Iterable[str]) -> list[int]:
         """Return the number of each uri's row, see `lookup`.
 
         Row groups whose statistics tell that they hold none of the uris are not read.
         """
-        wanted = set(uris)
+        names = as_uris(uris)
+        wanted = set(names)
+        ordered = sorted(wanted)
 
         def find(group: RowGroup) -> list[tuple[str, int]]:
-            names = group.read(_URI_ONLY)[schema.URI].to_pylist()
-            return [(name, group.start + i) for i, name in enumerate(names) if name in wanted]
+            found = group.read_uris()
+            return [(uri, group.start + i) for i, uri in enumerate(found) if uri in wanted]
 
-        candidates = [group for group in self.row_groups if group.may_hold(uris)]
+        candidates = [group for group in self.row_groups if group.may_hold(ordered)]
         rows: dict[str, int] = {}
         for uri, row in itertools.chain.from_iterable(self._map(find, candidates)):
             rows.setdefault(uri, row)
-        missing = [uri for uri in uris if uri not in rows]
+        missing = [uri for uri in names if uri not in rows]
         if missing:
             others = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
             raise DatasetError(f"{self} has no image with the uri {missing[0]}{others}")
-        return [rows[uri] for uri in uris]
+        return [rows[uri] for uri in names]
+
+    def find_rows_where(self, where: pc.Expression) -> npt.NDArray[np.int64]:
+        """Return the numbers of the rows for which a condition on their columns is true.
+
+        Only the columns that it names are read. Where it is null, as a comparison with null is, it
+        is not true. `take` reads the rows.
+
+        Args:
+            where: an expression, such as `pyarrow.compute.field("width") > 640`.
+
+        Returns:
+            int64 [n], ascending.
+
+        Raises:
+            ArgumentError: if it is no expression.
+            DatasetError: if a column is not there, or has a type that the expression cannot take.
+        """
+        require_condition(where, self.schema, str(self))
+        starts = [group.start for group in self.row_groups if group.index == 0]
+        parts = [group.part for group in self.row_groups if group.index == 0]
+        found = map_in_order(lambda part: part.find_rows(where), parts, parts)
+        numbers = [rows + start for rows, start in zip(found, starts, strict=True)]
+        return np.concatenate([np.empty(0, np.int64), *numbers])
 
     def __str__(self) -> str:
-        """Return the paths, as messages name the dataset."""
+        """Return the paths, by which messages name the dataset."""
         return ", ".join(self.paths)
 
-    def _map(self, function: Any, groups: Sequence[RowGroup]) -> Iterator[Any]:
+    def __repr__(self) -> str:
+        # Of the records only: whoever looks at a variable does not want to wait for a store.
+        settings = self.settings
+        common = [column.name for column in schema.columns_of(layout.EMBEDDINGS_DIR)]
+        failures = sum(run.counts.failures for run in self.runs)
+        return (
+            f"Dataset({str(self)!r})\n"
+            f"  rows      {len(self):,} x {self.dimension} float32\n"
+            f"  model     {self.run.model} ({settings.fingerprint[:12]})\n"
+            f"  settings  {settings.resize}, {settings.precision}, {settings.engine}\n"
+            f"  columns   {', '.join([*common, *settings.columns])}\n"
+            f"  failures  {failures:,}"
+        )
+
+    def _map(
+        self, function: Callable[[RowGroup], _Result], groups: Sequence[RowGroup]
+    ) -> Iterator[_Result]:
         return map_in_order(function, groups, self.embedding_files)
 
-    def _read_group(self, group: RowGroup, columns: Sequence[str]) -> Batch:
+    def _choose(self, columns: _Columns) -> list[str]:
+        if columns is None:
+            return self.columns
+        return as_columns(columns, self.schema.names, str(self))
+
+    def _read_group(self, group: RowGroup, columns: list[str], normalize: bool) -> Batch:
         table = group.read([*columns, schema.EMBEDDING])
         vectors = np.empty((table.num_rows, self.dimension), np.float32)
         group.copy_vectors(table, vectors)
+        if normalize:
+            normalize_rows(vectors)
         return Batch(table.select(columns), vectors)
 
-    def _concat(self, batches: list[Batch], columns: Sequence[str]) -> Batch:
-        if batches:
-            return _concat(batches)
+    def _make_empty(self, columns: list[str]) -> Batch:
         fields = pa.schema([self.schema.field(name) for name in columns])
         return Batch(fields.empty_table(), np.empty((0, self.dimension), np.float32))
 
 
-def _select(batch: Batch, rows: npt.NDArray[np.int64]) -> Batch:
-    # Made of the buffer: pa.array imports pandas where that is installed, which takes a second.
-    places = pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows)])
-    return Batch(batch.metadata.take(places), batch.vectors[rows])
-
-
-def _concat(batches: list[Batch]) -> Batch:
-    if len(batches) == 1:
-        return batches[0]
-    return Batch(
-        pa.concat_tables([batch.metadata for batch in batches]),
-        np.concatenate([batch.vectors for batch in batches]),
-    )
-
-
-def _regroup(batches: Iterator[Batch], rows: int) -> Iterator[Batch]:
-    """Cut batches anew into batches of some rows; only the last may be shorter."""
-    if rows < 1:
-        raise ValueError(f"rows is {rows}; it must be at least 1")
-    held: list[Batch] = []
-    count = 0
-    for batch in batches:
-        held.append(batch)
-        count += len(batch.vectors)
-        if count < rows:
-            continue
-        whole = _concat(held)
-        stop = count - count % rows
-        for start in range(0, stop, rows):
-            end = start + rows
-            yield Batch(whole.metadata.slice(start, rows), whole.vectors[start:end])
-        held = [Batch(whole.metadata.slice(stop), whole.vectors[stop:])]
-        count -= stop
-    if count:
-        yield _concat(held)
-
-
 def _read_files(files: Sequence[Part], columns: Sequence[str] | None) -> pa.Table:
-    names = None if columns is None else list(columns)
-    return pa.concat_tables(map_in_order(lambda file: file.read(names), files, files))
+    return join_tables(map_in_order(lambda file: file.read(columns), files, files))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from embeddings import schema
+from beamvec.embeddings import schema
+from beamvec.errors import DatasetError
 
 if TYPE_CHECKING:
+    import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
 REMOTE_THREADS = 16
@@ -26,10 +29,6 @@ REMOTE_THREADS = 16
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-class DatasetError(ValueError):
-    """No dataset, an unfinished or a damaged one; the message says which and what to do."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,14 @@ class Part:
         Raises:
             DatasetError: if it is damaged or missing.
         """
-        names = None if columns is None else list(columns)
+        names = None if columns is None else self._require_columns(columns)
         if self.is_local:
             return self._checked(lambda: self._open().read(names))
         return self._checked(lambda: self._fragment.to_table(columns=names))
 
     def read_schema(self) -> pa.Schema:
         """Read the names and types of the file's columns."""
-        return self._checked(lambda: self._footer.schema.to_arrow_schema())
+        return self._checked(lambda: self._schema)
 
     def read_footer(self) -> pq.FileMetaData:
         """Read the file's own metadata, once, and check that it belongs to the dataset.
@@ -76,8 +75,8 @@ class Part:
         """
         footer = self._checked(lambda: self._footer)
         try:
-            made_by = json.loads(footer.metadata[schema.METADATA_KEY])["fingerprint"]
-        except (KeyError, TypeError, ValueError) as error:
+            made_by = str(json.loads(footer.metadata[schema.METADATA_KEY])["fingerprint"])
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise DatasetError(f"{self.path} was not written by beamvec; move it away") from error
         if made_by != self.fingerprint:
             raise DatasetError(
@@ -92,15 +91,39 @@ class Part:
         Raises:
             DatasetError: if it is damaged.
         """
-        names = list(dict.fromkeys(columns))
-        missing = set(names) - set(self.read_schema().names)
-        if missing:
-            raise DatasetError(f"{self.path} is damaged: it has no column {min(missing)}")
+        names = self._require_columns(columns)
         if self.is_local:
             return self._checked(
                 lambda: self._open(verify).read_row_group(index, names, use_threads=False)
             )
         return self._checked(lambda: self._read_remote(index, names, verify))
+
+    def find_rows(self, where: pc.Expression) -> npt.NDArray[np.int64]:
+        """Return the numbers of the file's rows for which a condition is true, int64 [n].
+
+        Raises:
+            DatasetError: if it is damaged, or the condition cannot be computed.
+        """
+        import pyarrow.compute as pc
+
+        # A condition does not tell which columns it is on, but whoever scans a file with it reads
+        # those alone.
+        table = self._checked(lambda: self._fragment.to_table(columns={"is_wanted": where}))
+        # Nulls are no matches. Not to_numpy: see `RowGroup.copy_vectors`.
+        rows = np.from_dlpack(pc.indices_nonzero(table["is_wanted"]))
+        return rows.astype(np.int64)
+
+    def _require_columns(self, columns: Sequence[str]) -> list[str]:
+        """Return names of columns, each once, that this file has."""
+        names = list(dict.fromkeys(columns))
+        missing = set(names).difference(self.read_schema().names)
+        if missing:
+            raise DatasetError(f"{self.path} is damaged: it has no column {min(missing)}")
+        return names
+
+    @functools.cached_property
+    def _schema(self) -> pa.Schema:
+        return self._footer.schema.to_arrow_schema()
 
     @functools.cached_property
     def _footer(self) -> pq.FileMetaData:
@@ -129,7 +152,7 @@ class Part:
     def _checked(self, read: Callable[[], Any]) -> Any:
         try:
             return read()
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DatasetError(f"{self.path} is damaged or cannot be read: {reason}") from error
 
@@ -170,6 +193,10 @@ class RowGroup:
             DatasetError: if a row is null or has another length than D.
         """
         column = table[schema.EMBEDDING]
+        if not (pa.types.is_list(column.type) and pa.types.is_float32(column.type.value_type)):
+            raise DatasetError(
+                f"{self.part.path} is damaged: its embeddings are {column.type}, no lists of float"
+            )
         dimension = out.shape[1]
         row = 0
         for chunk in column.chunks:
@@ -184,19 +211,42 @@ class RowGroup:
             out[row : row + len(chunk)] = np.from_dlpack(values).reshape(-1, dimension)
             row += len(chunk)
 
+    def read_uris(self) -> list[str]:
+        """Read the uri of each row."""
+        return to_texts(self.read([schema.URI])[schema.URI], self.part.path)
+
     def may_hold(self, uris: Sequence[str]) -> bool:
-        """Tell whether one of some uris may be here, by the uri column's statistics."""
+        """Tell whether one of some uris, sorted, may be here, by the uri column's statistics."""
         footer = self.part.read_footer()
-        statistics = footer.row_group(self.index).column(_find_uri_column(footer)).statistics
+        names = [footer.schema.column(i).path for i in range(footer.num_columns)]
+        if schema.URI not in names:
+            return True  # Reading it will say what is wrong.
+        statistics = footer.row_group(self.index).column(names.index(schema.URI)).statistics
         if statistics is None or not statistics.has_min_max:
             return True
-        low, high = statistics.min, statistics.max
-        return any(low <= uri <= high for uri in uris)
+        try:
+            low, high = statistics.min, statistics.max
+        except UnicodeDecodeError:
+            return True
+        if not (isinstance(low, str) and isinstance(high, str)):
+            return True
+        first = bisect_left(uris, low)
+        return first < len(uris) and uris[first] <= high
 
 
-def _find_uri_column(footer: pq.FileMetaData) -> int:
-    names = [footer.schema.column(i).path for i in range(footer.num_columns)]
-    return names.index(schema.URI)
+def to_texts(column: pa.ChunkedArray, where: str) -> list[str]:
+    """Return the strings of a column of uris.
+
+    Raises:
+        DatasetError: if it has something else; the message begins with `where`.
+    """
+    try:
+        texts: list[str] = column.to_pylist()
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{where} is damaged: a uri is no UTF-8 ({error})") from error
+    if not pa.types.is_string(column.type) or column.null_count:
+        raise DatasetError(f"{where} is damaged: a uri is missing or no string")
+    return texts
 
 
 def list_row_groups(parts: Sequence[Part]) -> list[RowGroup]:

@@ -1,21 +1,26 @@
-"""The columns, types and file layout of a dataset: the one module that names them.
+"""The columns of a dataset: the one module that names them, and that says where values come from.
 
-A dataset is a folder::
-
-    embeddings/part-00000-of-00012.parquet   one row an embedded image
-    failures/part-00000-of-00012.parquet     one row an image that could not be embedded
-    _inputs/part-00000-of-00012.parquet      size and time of each embedded image, for --append
-    run.json                                 settings, model, versions, counts, timings
-    _SUCCESS                                 written last
+A column is a line of `COLUMNS`; schemas and writers follow from it. Whoever adds one raises
+`FORMAT_VERSION`: chunks of a run that was begun without it must not end in a dataset with it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+
+from beamvec.embeddings.layout import EMBEDDINGS_DIR, FAILURES_DIR, INPUTS_DIR
+
+FORMAT_VERSION = 2
+"""Version of all that a dataset and its chunk files hold.
+
+1: without a version. 2: the same tables; `run.json` has one meaning a key.
+"""
 
 URI = "uri"
 EMBEDDING = "embedding"
@@ -29,12 +34,6 @@ STAGE = "stage"
 ERROR_TYPE = "error_type"
 MESSAGE = "message"
 
-EMBEDDINGS_DIR = "embeddings"
-FAILURES_DIR = "failures"
-INPUTS_DIR = "_inputs"
-RUN_FILE = "run.json"
-SUCCESS_FILE = "_SUCCESS"
-
 METADATA_KEY = b"beamvec"
 """Key of the Parquet file metadata that holds the model and settings as JSON."""
 
@@ -45,70 +44,86 @@ ROW_GROUP_ROWS = 1024
 # has no nulls, and says so: pyarrow then reads it 1.4 times as fast (benchmarks/reading.py).
 _EMBEDDING_TYPE = pa.list_(pa.field("element", pa.float32(), nullable=False))
 
-_IMAGE_FIELDS = (
-    pa.field(URI, pa.string()),
-    pa.field(EMBEDDING, _EMBEDDING_TYPE),
-    pa.field(SHA256, pa.string()),
-    pa.field(WIDTH, pa.int32()),
-    pa.field(HEIGHT, pa.int32()),
-    pa.field(FORMAT, pa.string()),
-    pa.field(SIZE_BYTES, pa.int64()),
-)
-_ERROR_FIELDS = (
-    pa.field(STAGE, pa.string()),
-    pa.field(ERROR_TYPE, pa.string()),
-    pa.field(MESSAGE, pa.string()),
-)
 
-_MODIFIED_FIELD = pa.field(MODIFIED_S, pa.float64())
+@dataclass(frozen=True)
+class Column:
+    """A column of a dataset.
 
-RESERVED_NAMES = frozenset(
-    field.name for field in (*_IMAGE_FIELDS, *_ERROR_FIELDS, _MODIFIED_FIELD)
+    Attributes:
+        name: its name, in every table that has it.
+        type: its type.
+        tables: which have it: `embeddings`, `failures`, `_inputs`.
+        value: where its value comes from: an attribute, maybe of an attribute, of the record of an
+            embedded image or of a failure, such as `ref.uri`, or a function of that record. None
+            for the embedding, which comes from the model.
+    """
+
+    name: str
+    type: pa.DataType
+    tables: tuple[str, ...]
+    value: str | Callable[[Any], Any] | None
+
+    @property
+    def field(self) -> pa.Field:
+        """Its name and type for a schema."""
+        return pa.field(self.name, self.type)
+
+    def read(self, records: Iterable[Any]) -> list[Any]:
+        """Return the column's value of each record."""
+        assert self.value is not None
+        get = operator.attrgetter(self.value) if isinstance(self.value, str) else self.value
+        return [get(record) for record in records]
+
+
+_IMAGES = (EMBEDDINGS_DIR,)
+_FAILED = (FAILURES_DIR,)
+
+COLUMNS = (
+    Column(URI, pa.string(), (EMBEDDINGS_DIR, FAILURES_DIR, INPUTS_DIR), "ref.uri"),
+    Column(EMBEDDING, _EMBEDDING_TYPE, _IMAGES, None),
+    Column(SHA256, pa.string(), _IMAGES, "sha256"),
+    Column(WIDTH, pa.int32(), _IMAGES, "width"),
+    Column(HEIGHT, pa.int32(), _IMAGES, "height"),
+    Column(FORMAT, pa.string(), _IMAGES, "format"),
+    Column(STAGE, pa.string(), _FAILED, "stage"),
+    Column(ERROR_TYPE, pa.string(), _FAILED, "error_type"),
+    Column(MESSAGE, pa.string(), _FAILED, "message"),
+    Column(SIZE_BYTES, pa.int64(), (EMBEDDINGS_DIR, FAILURES_DIR, INPUTS_DIR), "size_bytes"),
+    Column(MODIFIED_S, pa.float64(), (INPUTS_DIR,), "ref.modified_s"),
 )
+"""Every column but the user's own, in the order of the tables."""
+
+RESERVED_NAMES = frozenset(column.name for column in COLUMNS)
 """Column names that a manifest cannot use for columns of its own."""
 
 
-def embeddings_schema(extra: Iterable[pa.Field] = ()) -> pa.Schema:
-    """Return the schema of the `embeddings` files.
+def columns_of(*tables: str) -> list[Column]:
+    """Return the columns that some tables have.
+
+    >>> [column.name for column in columns_of("_inputs")]
+    ['uri', 'size_bytes', 'modified_s']
+    """
+    return [column for column in COLUMNS if set(tables) & set(column.tables)]
+
+
+def table_schema(table: str, extra: Iterable[pa.Field] = ()) -> pa.Schema:
+    """Return the schema of a table's files.
 
     Args:
-        extra: the manifest's own columns, which come last.
+        table: `embeddings`, `failures` or `_inputs`.
+        extra: the user's own columns, which come last.
 
-    >>> embeddings_schema().names
+    >>> table_schema("embeddings").names
     ['uri', 'embedding', 'sha256', 'width', 'height', 'format', 'size_bytes']
-    """
-    return pa.schema([*_IMAGE_FIELDS, *extra])
-
-
-def failures_schema(extra: Iterable[pa.Field] = ()) -> pa.Schema:
-    """Return the schema of the `failures` files.
-
-    >>> failures_schema([pa.field("label", pa.string())]).names
+    >>> table_schema("failures", [pa.field("label", pa.string())]).names
     ['uri', 'stage', 'error_type', 'message', 'size_bytes', 'label']
     """
-    by_name = {field.name: field for field in _IMAGE_FIELDS}
-    return pa.schema([by_name[URI], *_ERROR_FIELDS, by_name[SIZE_BYTES], *extra])
+    return pa.schema([*(column.field for column in columns_of(table)), *extra])
 
 
 def chunk_schema(extra: Iterable[pa.Field] = ()) -> pa.Schema:
     """Return the schema of a chunk file: a row an image, a failure where `stage` is not null."""
-    return pa.schema([*_IMAGE_FIELDS, *_ERROR_FIELDS, _MODIFIED_FIELD, *extra])
-
-
-def inputs_schema() -> pa.Schema:
-    """Return the schema of the `_inputs` files: what listing told of each embedded image."""
-    by_name = {field.name: field for field in _IMAGE_FIELDS}
-    return pa.schema([by_name[URI], by_name[SIZE_BYTES], _MODIFIED_FIELD])
-
-
-def part_name(index: int, count: int, generation: int = 0) -> str:
-    """Name part `index` of `count`; parts of the n-th append have generation n.
-
-    >>> part_name(3, 12), part_name(0, 1, 2)
-    ('part-00003-of-00012.parquet', 'part-a0002-00000-of-00001.parquet')
-    """
-    appended = f"a{generation:04d}-" if generation else ""
-    return f"part-{appended}{index:05d}-of-{count:05d}.parquet"
+    return pa.schema([*(column.field for column in COLUMNS), *extra])
 
 
 def with_metadata(schema: pa.Schema, metadata: Mapping[str, Any]) -> pa.Schema:

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from embeddings import schema
-from embeddings.dataset import Dataset
-from embeddings.parts import DatasetError, Part, RowGroup, list_row_groups, map_in_order
+from beamvec.embeddings import layout, schema
+from beamvec.embeddings.dataset import Dataset
+from beamvec.embeddings.parts import Part, RowGroup, list_row_groups, map_in_order
+from beamvec.errors import DatasetError
 
 _STAGES = ("read", "decode", "infer")
 _NO_URIS = pa.chunked_array([], pa.string())
@@ -77,7 +78,9 @@ def check_dataset(dataset: Dataset) -> list[str]:
     Returns:
         What is wrong, a line each; nothing for a sound dataset.
     """
-    problems: list[str] = []
+    problems = [*_check_columns(dataset)]
+    if problems:
+        return problems  # What holds for each column cannot be asked of others.
     uris: list[pa.ChunkedArray] = []
     rows = []
     for files, check in [
@@ -98,16 +101,35 @@ def check_dataset(dataset: Dataset) -> list[str]:
     return problems
 
 
+def _check_columns(dataset: Dataset) -> Iterator[str]:
+    for table, files in [
+        (layout.EMBEDDINGS_DIR, dataset.embedding_files),
+        (layout.FAILURES_DIR, dataset.failure_files),
+    ]:
+        try:
+            found = files[0].read_schema()
+        except DatasetError as error:
+            yield str(error)
+            continue
+        for field in schema.table_schema(table):
+            # Earlier versions wrote embeddings whose elements may be null, by their type.
+            kind = found.field(field.name).type if field.name in found.names else None
+            if kind is None or not (kind == field.type or field.name == schema.EMBEDDING):
+                yield f"{files[0].path}: the column {field.name} is {kind}, not {field.type}"
+
+
 def _check_counts(dataset: Dataset, embeddings: int, failures: int) -> Iterator[str]:
-    for name, found in [("embeddings", embeddings), ("failures", failures)]:
-        told = sum(run["counts"][name] for run in dataset.runs)
+    told_failures = sum(run.counts.failures for run in dataset.runs)
+    for name, found, told in [
+        ("embeddings", embeddings, len(dataset)),
+        ("failures", failures, told_failures),
+    ]:
         if found != told:
-            yield f"{dataset}: {found:,} rows of {name}, {schema.RUN_FILE} tells of {told:,}"
+            yield f"{dataset}: {found:,} rows of {name}, {layout.RUN_FILE} tells of {told:,}"
     for path, run in zip(dataset.paths, dataset.runs, strict=True):
-        counts = run["counts"]
-        sum_ = counts["embeddings"] + counts["failures"] + counts["duplicates"]
-        if counts["inputs"] != sum_:
-            yield f"{path}: {counts['inputs']:,} inputs, but {sum_:,} accounted for"
+        counts = run.counts
+        if counts.inputs != counts.accounted:
+            yield f"{path}: {counts.inputs:,} inputs, but {counts.accounted:,} accounted for"
 
 
 def _check_embeddings(part: Part, dataset: Dataset) -> tuple[list[str], pa.ChunkedArray]:
@@ -120,7 +142,7 @@ def _check_embeddings(part: Part, dataset: Dataset) -> tuple[list[str], pa.Chunk
         if not pc.all(pc.match_substring_regex(table[schema.SHA256], "^[0-9a-f]{64}$")).as_py():
             yield "hashes that are no SHA-256"
         for name in (schema.WIDTH, schema.HEIGHT, schema.SIZE_BYTES):
-            if table[name].null_count or pc.min(table[name]).as_py() < 1:
+            if table[name].null_count or pc.any(pc.less(table[name], 1)).as_py():
                 yield f"{name} that cannot be"
 
     return _check_part(part, dataset.schema, check)
@@ -145,8 +167,13 @@ def _check_part(
             return _in_file(part, ["other columns than the first file"]), _NO_URIS
         for group in list_row_groups([part]):
             table = group.read(target.names, verify=True)
+            table.validate(full=True)
+            if table[schema.URI].null_count:
+                return _in_file(part, ["rows without a uri"]), _NO_URIS
             problems += [f"row group {group.index}: {problem}" for problem in check(table, group)]
             uris += table[schema.URI].chunks
+    except pa.ArrowInvalid as error:
+        return _in_file(part, [*problems, f"values that cannot be: {error}"]), _NO_URIS
     except DatasetError as error:
         return [*_in_file(part, problems), str(error)], pa.chunked_array(uris, pa.string())
     names = pa.chunked_array(uris, pa.string())

@@ -1,3 +1,1 @@
-"""beamvec, the application: command line, pipeline graph, progress, report."""
-
-__version__ = "0.1.0"
+"""The application: commands, runs, pages."""

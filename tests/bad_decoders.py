@@ -7,7 +7,7 @@ import signal
 import time
 from pathlib import Path
 
-from transforms.pixels import DecodedImage, decode_image
+from beamvec.transforms.decoding.pixels import DecodedImage, decode_image
 
 
 def decode(data: bytes, size: int, resize: str, before_large) -> DecodedImage:
@@ -18,6 +18,8 @@ def decode(data: bytes, size: int, resize: str, before_large) -> DecodedImage:
     elif command == "exit":
         os._exit(7)
     elif command == "hang":
+        if argument:
+            Path(argument).touch()
         time.sleep(600)
     elif command == "crash-once" and not Path(argument).exists():
         Path(argument).touch()

@@ -24,7 +24,7 @@ import children
 from conftest import hash_files
 
 import samples
-from pipeline.main import main
+from beamvec.pipeline.commands.main import main
 
 PHASES = ("any", "listing", "chunks", "merging", "end")
 _KILLS_A_DATASET = (4, 8)

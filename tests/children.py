@@ -16,7 +16,8 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from pipeline.main import main, silence
+from beamvec.pipeline.commands.main import main
+from beamvec.pipeline.silence import silence
 
 silence()  # Before Beam is imported, which logs.
 

@@ -11,12 +11,20 @@ import numpy as np
 import pytest
 
 import samples
-from embeddings import Dataset, open_dataset
-from pipeline.main import main, silence
+from beamvec.embeddings import Dataset, open_dataset
+from beamvec.pipeline.commands.main import main
+from beamvec.pipeline.silence import silence
+from beamvec.transforms.inference import model
 
 silence()
 
 SHARED = Path(os.environ.get("BEAMVEC_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def warnings_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep commands from turning off warnings, which the tests take for errors."""
+    monkeypatch.setattr("beamvec.pipeline.commands.main.silence", lambda: None)
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +71,11 @@ def shared() -> Path:
 def random() -> np.random.Generator:
     """A seeded generator."""
     return np.random.default_rng(0)
+
+
+def forget_models() -> None:
+    """Let models be loaded anew, as in a new process."""
+    model._load_once.cache_clear()
 
 
 def hash_files(folder: Path) -> dict[str, str]:

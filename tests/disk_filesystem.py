@@ -70,6 +70,7 @@ class DiskFileSystem(FileSystem):
         file = self._local(path).open("rb")
         if self.faults and "/chunks/" not in path and self.faults.random() < 0.05:
             if self.faults.random() < 0.5:
+                file.close()
                 raise ConnectionResetError(errno.ECONNRESET, "connection reset by peer", path)
             return CutFile(file)
         return file

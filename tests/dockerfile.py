@@ -105,7 +105,7 @@ class _Builder:
             into = self.folder / target
             if path.is_dir():
                 ignored = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(path, into, dirs_exist_ok=True, ignore=ignored)
+                shutil.copytree(path, into, symlinks=True, dirs_exist_ok=True, ignore=ignored)
             else:
                 into = into / path.name if target.endswith("/") else into
                 into.parent.mkdir(parents=True, exist_ok=True)

@@ -23,17 +23,19 @@ import children
 from conftest import SHARED, hash_files
 
 import samples
-from embeddings import open_dataset
+from beamvec.embeddings import open_dataset
+from beamvec.transforms.decoding.decode import decode_chunk
+from beamvec.transforms.decoding.decoder import CRASHED, TIMED_OUT
+from beamvec.transforms.decoding.pool import DecoderPool
+from beamvec.transforms.decoding.resize import RESIZE_MODES, Resize
+from beamvec.transforms.records.chunks import Chunk
+from beamvec.transforms.records.images import ImageRef
 from mutate import mutate
-from transforms.decode import decode_chunk
-from transforms.decoders import CRASHED, DecoderPool
-from transforms.records import Chunk, ImageRef
-from transforms.settings import RESIZE_MODES, Resize
 
 BATCH = 1000
 """Mutants in a folder of their own, and in a run of the pipeline."""
 
-_DOWN = (CRASHED, "DecoderTimeout")
+_DOWN = (CRASHED, TIMED_OUT)
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
@@ -208,12 +210,12 @@ class Fuzz:
         dataset = open_dataset(str(output))
         rows = dataset.read_embeddings(["uri"])["uri"].to_pylist()
         failures = {row["uri"]: row for row in dataset.read_failures().to_pylist()}
-        counts = dataset.run["counts"]
+        counts = dataset.run.counts
         self.totals.rows += len(rows)
         self.totals.failures.update(row["error_type"] for row in failures.values())
         if sorted([*rows, *failures]) != sorted(outcomes):
             self._add_defect(f"{len(outcomes)} images, {len(rows)} rows, {len(failures)} failures")
-        if counts["inputs"] != counts["embeddings"] + counts["failures"]:
+        if counts.inputs != counts.embeddings + counts.failures:
             self._add_defect(f"the accounts do not close: {counts}")
         for uri, outcome in outcomes.items():
             found = _error_of(failures.get(uri))

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from PIL import Image
 
 import samples
-from transforms.match import IMAGE_EXTENSIONS
+from beamvec.transforms.inputs.patterns import IMAGE_EXTENSIONS
 
 _MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16", "F")
 _HEADER_BYTES = 256

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from embeddings import schema
-from transforms.saved_model import import_tensorflow
+from beamvec.embeddings import RunRecord, layout, schema
+from beamvec.embeddings.run_record import Counts, Settings
+from beamvec.transforms.inference.model_files import import_tensorflow
 
 SIZE = 32
 DIMENSION = 16  # Fills vector registers, so that no kernel rounds by an image's place in the batch.
@@ -86,12 +86,13 @@ def write_dataset(
 ) -> list[str]:
     """Write a finished dataset of some embeddings, float32 [N, D]; return the uris in row order."""
     uris = uris or [f"{i:05d}.jpg" for i in range(len(vectors))]
-    run = {
-        "settings": {"resize": "stretch", "precision": "float32", "engine": "tensorflow"},
-        "model": {"handle": "m", "fingerprint": "f" * 64, "dimension": vectors.shape[1]},
-        "counts": {"inputs": len(uris), "embeddings": len(uris), "failures": 0, "duplicates": 0},
-    }
-    target = schema.with_metadata(schema.embeddings_schema(), run["model"])
+    record = RunRecord(
+        settings=Settings("f" * 64, format_version=schema.FORMAT_VERSION),
+        model="m",
+        dimension=vectors.shape[1],
+        counts=Counts(inputs=len(uris), embeddings=len(uris)),
+    )
+    target = schema.with_metadata(schema.table_schema("embeddings"), record.file_metadata())
     order: list[str] = []
     for part in range(parts):
         rows = sorted(range(part, len(uris), parts), key=uris.__getitem__)
@@ -108,8 +109,8 @@ def write_dataset(
             schema=target,
         )
         _write_part(folder / "embeddings", part, parts, table)
-        _write_part(folder / "failures", part, parts, schema.failures_schema().empty_table())
-    (folder / "run.json").write_text(json.dumps(run))
+        _write_part(folder / "failures", part, parts, schema.table_schema("failures").empty_table())
+    (folder / "run.json").write_text(record.to_json())
     (folder / "_SUCCESS").write_text("\n")
     return order
 
@@ -119,7 +120,7 @@ def _write_part(folder: Path, part: int, parts: int, table: pa.Table) -> None:
     options = schema.parquet_options(table.schema)
     pq.write_table(
         table,
-        folder / schema.part_name(part, parts),
+        folder / layout.part_name(part, parts),
         row_group_size=schema.ROW_GROUP_ROWS,
         **options,
     )

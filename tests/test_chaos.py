@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from chaos import Chaos
 
 
+@pytest.mark.timeout(900)
 def test_killed_runs_end_with_the_same_bytes_and_leave_nothing_behind(tmp_path):
     chaos = Chaos(tmp_path, seed=1)
     chaos.kill(20)

@@ -7,16 +7,16 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pytest
 from apache_beam.coders import registry
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.coders import CompressedCoder
-from transforms.manifest import read_columns, read_manifest, to_arrow
-from transforms.match import BLOCK_REFS, InputSpec, list_blocks, list_images
-from transforms.plan import plan_chunks, split_block
-from transforms.records import Chunk, ImageRef, RefBlock
+from beamvec.transforms.inputs.manifest import read_columns, read_manifest
+from beamvec.transforms.planning.plan import plan_chunks, split_block
+from beamvec.transforms.records.chunks import Chunk
+from beamvec.transforms.records.coders import CompressedCoder
+from beamvec.transforms.records.images import ImageRef, RefBlock
+from beamvec.transforms.records.own_columns import to_arrow
 
 texts = st.text(st.characters(codec="utf-8"), max_size=12)
 scalars = (
@@ -86,14 +86,3 @@ def test_values_of_every_type_come_back_the_same(tmp_path):
     for i, field in enumerate(columns):
         expected = MANIFEST[field.name].combine_chunks().cast(field.type)
         assert to_arrow([ref.columns[i] for ref in again.refs], field.type).equals(expected)
-
-
-@pytest.mark.parametrize("count", [1, BLOCK_REFS, 2 * BLOCK_REFS + 1])
-def test_blocks_hold_what_is_listed(tmp_path, count):
-    (tmp_path / "list").write_text("".join(f"s3://bucket/{i}\n" for i in range(count)))
-    spec = InputSpec(list_path=str(tmp_path / "list"))
-    blocks = list(list_blocks(spec))
-    assert [ref for block in blocks for ref in block.refs] == list(list_images(spec))
-    assert all(len(block.refs) <= BLOCK_REFS for block in blocks)
-    coder = registry.get_coder(RefBlock)
-    assert all(len(coder.encode(block)) < 20 * len(block.refs) + 200 for block in blocks)

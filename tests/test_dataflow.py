@@ -6,10 +6,11 @@ import sys
 
 import pytest
 
-from pipeline.config import build_beam_options
-from pipeline.dataflow import ACCELERATOR, asks_for_gpu, find_mistakes
-from pipeline.main import main
-from pipeline.options import build_parser
+from beamvec.pipeline.commands.main import main
+from beamvec.pipeline.commands.parser import build_parser
+from beamvec.pipeline.run.beam_options import parse_beam_flags
+from beamvec.pipeline.run.config import make_config
+from beamvec.pipeline.run.dataflow import ACCELERATOR, asks_for_gpu, find_mistakes
 
 T4 = ACCELERATOR.replace("nvidia-l4", "nvidia-tesla-t4")
 GOOD = {
@@ -95,8 +96,8 @@ def test_what_cannot_work_is_refused_in_one_line(changes, message, capsys, monke
     def no_work(*_):
         raise AssertionError("work has started")
 
-    monkeypatch.setattr("pipeline.extract.fetch_model", no_work)
-    monkeypatch.setattr("pipeline.extract.build_config", no_work)
+    monkeypatch.setattr("beamvec.pipeline.run.launch.ModelFiles.fetch", no_work)
+    monkeypatch.setattr("beamvec.pipeline.run.launch.ExtractConfig.check", no_work)
     assert main(command(changes)) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -135,8 +136,9 @@ def test_what_cannot_work_is_refused_in_one_line(changes, message, capsys, monke
 )
 def test_what_can_work_is_let_through(changes, with_gpu):
     args, flags = build_parser().parse_known_args(command(changes))
-    options = build_beam_options(flags)
-    assert list(find_mistakes(args, options)) == []
+    options = parse_beam_flags(flags)
+    config = make_config(vars(args))
+    assert list(find_mistakes(config.places, config.model, options)) == []
     assert asks_for_gpu(options) == with_gpu
 
 

@@ -15,9 +15,10 @@ from google.cloud import dataflow
 from google.protobuf import json_format
 
 import dockerfile
-from pipeline.config import build_beam_options
-from pipeline.dataflow import find_mistakes
-from pipeline.options import build_parser
+from beamvec.pipeline.commands.parser import build_parser
+from beamvec.pipeline.run.beam_options import parse_beam_flags
+from beamvec.pipeline.run.config import make_config
+from beamvec.pipeline.run.dataflow import find_mistakes
 
 ROOT = Path(__file__).parents[1]
 DEPLOY = ROOT / "deploy" / "dataflow"
@@ -88,7 +89,8 @@ def test_the_launch_script_makes_no_mistakes(tmp_path, environment, expected):
     words = launch(tmp_path, *flags, **PLACE, **environment)
     assert " ".join(expected) in " ".join(words)
     args, rest = build_parser().parse_known_args(words)
-    assert list(find_mistakes(args, build_beam_options(rest))) == []
+    config = make_config(vars(args))
+    assert list(find_mistakes(config.places, config.model, parse_beam_flags(rest))) == []
 
 
 @pytest.mark.parametrize(
@@ -119,8 +121,8 @@ def test_every_parameter_of_the_template_is_a_flag(parameters):
     own = runpy.run_path(str(DEPLOY / "template.py"))
     names = {*own["OWN"], *own["SWITCHES"]}
     args, _ = build_parser().parse_known_args(["extract", "--input", "a", "--output", "b"])
-    assert names == set(vars(args)) - {"command", "verbose"}
-    beams = set(build_beam_options([]).get_all_options())
+    assert names == set(vars(args)) - {"command", "parser", "verbose"}
+    beams = set(parse_beam_flags([]).get_all_options())
     assert names <= set(parameters) <= names | beams
     assert {name for name in parameters if not parameters[name].is_optional} == {
         *("output", "sdk_container_image")

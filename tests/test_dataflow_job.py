@@ -17,14 +17,14 @@ from apache_beam.internal.gcp import auth
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.dataflow import dataflow_runner
 from apache_beam.utils import retry
+from conftest import forget_models
 
 import samples
+from beamvec.pipeline.commands.main import main
+from beamvec.pipeline.run import finish as report
+from beamvec.transforms.files import stores
 from dataflow_service import JOB_ID, DataflowService, run_here
 from object_stores import BUCKET, GcsStore
-from pipeline import report
-from pipeline.main import main
-from transforms import model as model_module
-from transforms import storage
 
 DEPLOY = Path(__file__).parents[1] / "deploy" / "dataflow"
 IMAGE = "registry.invalid/project/beamvec:gpu"
@@ -55,8 +55,8 @@ def store(filled, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(auth._Credentials, "_credentials_init", False)
-    storage._check_scheme.cache_clear()
-    model_module._load_once.cache_clear()
+    stores.check_scheme.cache_clear()
+    forget_models()
     yield filled
     for prefix in ("out", "staging", "temp"):
         for key in filled.download(prefix):
@@ -166,7 +166,7 @@ def test_an_operator_can_read_the_steps(store, service):
     steps = {transforms[step].unique_name for step in transforms[root].subtransforms}
     assert steps == {
         *("MatchImages", "PlanChunks", "SkipFinished", "DecodeImages", "ExtractFeatures"),
-        *("WriteChunks", "AllChunks", "MergeShards", "AllAccounts", "Report"),
+        *("WriteChunks", "AllChunks", "MergeShards", "AllAccounts", "CloseAccounts"),
     }
 
 
@@ -300,4 +300,4 @@ def test_the_flex_template_describes_a_job(store, service, tmp_path):
     assert b"__main__" not in staged(store)["pipeline.pb"]
     done = run_command(service, store, tmp_path, [*command, "--engine=x"])
     assert done.returncode == 2
-    assert "--engine: invalid choice: 'x'" in done.stderr
+    assert "--engine: there is no 'x'; choose from tensorflow, openvino" in done.stderr

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
+import subprocess
+import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
+import apache_beam as beam
 import numpy as np
 import pytest
+from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 import samples
-from transforms import pixels as pixels_module
-from transforms.decode import decode_chunk
-from transforms.decoders import shared_pool
-from transforms.pixels import decode_image, describe_error
-from transforms.plan import plan_chunks
-from transforms.records import ImageRef
+from beamvec.transforms.decoding import pixels as pixels_module
+from beamvec.transforms.decoding.decode import DecodeImages, decode_chunk
+from beamvec.transforms.decoding.outcome import describe_error
+from beamvec.transforms.decoding.pixels import decode_image
+from beamvec.transforms.decoding.pool import SharedPool
+from beamvec.transforms.files.storage import ReadResult
+from beamvec.transforms.planning.plan import plan_chunks
+from beamvec.transforms.records.chunks import Chunk
+from beamvec.transforms.records.images import Failure, ImageInfo, ImageRef
 
 ORIENTATION = 0x0112
 
@@ -102,14 +110,14 @@ def test_large_images_are_converted_in_blocks_to_the_same_pixels(mode, monkeypat
         image = samples.make_image(7).convert(mode)
         data = samples.encode(image, "PNG", **({"transparency": 3} if mode == "P" else {}))
     whole = decode_image(data, 24).pixels
-    monkeypatch.setattr(pixels_module, "_BLOCK_PIXELS", 60 * 7 + 1)
+    monkeypatch.setattr(pixels_module, "BLOCK_PIXELS", 60 * 7 + 1)
     np.testing.assert_array_equal(decode_image(data, 24).pixels, whole)
 
 
 def test_16_bit_values_take_little_memory_beside_the_image():
     values = np.zeros((4000, 4000), np.uint16)
     tracemalloc.start()
-    pixels_module._to_8_bits(values)
+    pixels_module.to_8_bits(values)
     assert tracemalloc.get_traced_memory()[1] < 4 * values.size
     tracemalloc.stop()
 
@@ -204,13 +212,69 @@ def test_chunks_keep_order_and_lose_nothing(photos, picks):
     files = sorted(str(file) for file in photos.rglob("*.*") if file.suffix != ".txt")
     (chunk,) = plan_chunks(0, [ImageRef(files[i]) for i in picks], 100, "")
     with ThreadPoolExecutor(3) as threads:
-        decoded = decode_chunk(chunk, 8, "stretch", threads, shared_pool())
+        decoded = decode_chunk(chunk, 8, "stretch", threads, SharedPool().get())
     refs = [image.ref for image in decoded.images]
     assert sorted([*refs, *(failure.ref for failure in decoded.failures)]) == list(chunk.refs)
     assert refs == sorted(refs)
     for row, ref in zip(decoded.pixels, refs, strict=True):
         with open(ref.uri, "rb") as file:
             np.testing.assert_array_equal(row, decode_image(file.read(), 8).pixels)
+
+
+class MemoryReader:
+    """Reads images from a dictionary, and knows of no file."""
+
+    def __init__(self, images: dict[str, bytes]):
+        self.images = images
+
+    def read(self, ref: ImageRef) -> ReadResult:
+        if ref.uri in self.images:
+            return ReadResult(self.images[ref.uri], None, 1)
+        return ReadResult(b"", KeyError(ref.uri), 2)
+
+    def local_path(self, ref: ImageRef) -> None:  # noqa: ARG002 As the protocol has it.
+        return None
+
+
+def test_images_come_from_the_reader_that_is_given():
+    data = {"a": samples.encode(samples.make_image(1), "PNG"), "b": b"text"}
+    chunk = Chunk(0, 0, "", tuple(ImageRef(uri, 7) for uri in "abc"))
+    with ThreadPoolExecutor(3) as threads:
+        pool = SharedPool().get()
+        decoded = decode_chunk(chunk, 8, "stretch", threads, pool, MemoryReader(data))
+    np.testing.assert_array_equal(decoded.pixels, [decode_image(data["a"], 8).pixels])
+    (image,) = decoded.images
+    sha256 = hashlib.sha256(data["a"]).hexdigest()
+    assert image == ImageInfo(chunk.refs[0], sha256, 60, 40, "PNG", len(data["a"]))
+    why = ("UnidentifiedImageError", "cannot identify image file")
+    undecoded = Failure(chunk.refs[1], "decode", *why, len(data["b"]))
+    assert decoded.failures == [undecoded, Failure(chunk.refs[2], "read", "KeyError", "'c'", 7)]
+    assert decoded.effort.read_retries == 4
+
+
+def test_the_transform_decodes_with_the_pool_and_the_reader_that_it_is_given():
+    data = {uri: samples.encode(samples.make_image(i), "PNG") for i, uri in enumerate("abcd")}
+    chunks = [Chunk(0, i, "", (ImageRef(uri),)) for i, uri in enumerate(data)]
+    expected = [(uri, decode_image(data[uri], 8, "pad").pixels.sum()) for uri in data]
+    with beam.Pipeline() as pipeline:
+        decode = DecodeImages(8, "pad", SharedPool(1), MemoryReader(data))
+        rows = (
+            pipeline
+            | beam.Create(chunks)
+            | decode
+            | beam.Map(lambda chunk: (chunk.images[0].ref.uri, chunk.pixels.sum()))
+        )
+        assert_that(rows, equal_to(expected))
+    assert len(SharedPool(1).get().pids()) == 1
+    SharedPool(1).get().close()
+
+
+def test_importing_it_leaves_the_filters_of_warnings_alone():
+    code = (
+        "import warnings, numpy, PIL.Image\nbefore = list(warnings.filters)\n"
+        "import beamvec.transforms.decoding.pixels\nassert warnings.filters == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def bomb(format_: str) -> bytes:
@@ -236,6 +300,7 @@ def test_bombs_of_every_format_are_refused(format_):
         decode_image(data, 8)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_jpeg_of_100_megapixels_is_decoded():
     data = samples.encode(Image.new("RGB", (10_000, 10_000), (200, 100, 50)), "JPEG")
     decoded = decode_image(data, 8)

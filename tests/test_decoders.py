@@ -4,23 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import signal
 import socket
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 import samples
-from transforms import decoders
-from transforms.decode import decode_chunk
-from transforms.decoders import DecoderError, DecoderPool
-from transforms.pixels import decode_image
-from transforms.records import Chunk, ImageRef
+from beamvec.transforms.decoding.decode import decode_chunk
+from beamvec.transforms.decoding.decoder import CRASHED, TIMED_OUT, DecoderDiedError
+from beamvec.transforms.decoding.messages import Answer, Message, Request, Turn, receive, send
+from beamvec.transforms.decoding.outcome import Cause, Outcome
+from beamvec.transforms.decoding.pixels import DecodedImage, decode_image
+from beamvec.transforms.decoding.pool import (
+    SLOW_PARCELS,
+    DecoderError,
+    DecoderPool,
+    PoolClosedError,
+    SharedPool,
+)
+from beamvec.transforms.decoding.reading import ImageFile
+from beamvec.transforms.decoding.retries import decode_with_retries
+from beamvec.transforms.files.readers import FILES
+from beamvec.transforms.files.storage import ReadResult
+from beamvec.transforms.records.chunks import Chunk
+from beamvec.transforms.records.images import ImageRef
 
 BAD = "bad_decoders:decode"
 
@@ -65,37 +83,108 @@ def test_a_file_that_brings_the_decoder_down_is_named(pool, ending, error_type, 
     assert pool.decode(image(), 16, "stretch").width == 60
 
 
+def sources(*contents: bytes | str) -> list[ImageFile]:
+    return [ImageFile(ImageRef(f"{i}.jpg"), content) for i, content in enumerate(contents)]
+
+
 @pytest.mark.parametrize("ending", ["@@crash ", "@@exit ", "@@hang "])
-def test_a_file_that_brings_the_decoder_down_costs_the_others_of_its_batch_nothing(pool, ending):
-    batch = [image(), b"text", image(ending), image("more")]
-    files = pool.decode_batch(batch, 16, "stretch")
-    results = [file.result for file in files]
-    assert [isinstance(result, DecoderError) for result in results] == [False, True, True, False]
-    assert results[1].error_type == "UnidentifiedImageError"
-    assert results[2].error_type in ("DecoderCrashed", "DecoderTimeout")
-    assert [file.size_bytes for file in files] == [len(data) for data in batch]
-    assert all(file.decode_s > 0 for file in files)
+def test_a_file_that_brings_the_decoder_down_costs_the_others_of_its_parcel_nothing(pool, ending):
+    parcel = sources(image(), b"text", image(ending), image("more"))
+    outcomes = pool.decode_parcel(parcel, 16, "stretch")
+    errors = [outcome.error for outcome in outcomes]
+    assert [outcome.image is None for outcome in outcomes] == [False, True, True, False]
+    assert [error is None for error in errors] == [True, False, False, True]
+    assert errors[1].error_type == "UnidentifiedImageError"
+    assert errors[2].error_type in ("DecoderCrashed", "DecoderTimeout")
+    assert [outcome.size_bytes for outcome in outcomes] == [len(one.content) for one in parcel]
+    assert all(outcome.decode_s > 0 for outcome in outcomes)
 
 
-def test_a_batch_is_decoded_in_order(pool, tmp_path):
+def test_a_parcel_is_decoded_in_order(pool, tmp_path):
     files = [samples.encode(samples.make_image(seed, 30 + seed), "PNG") for seed in range(5)]
     for i in (1, 4):  # Those that are on disk are read by the process.
         (tmp_path / str(i)).write_bytes(files[i])
-    sources = [str(tmp_path / str(i)) if i in (1, 4) else file for i, file in enumerate(files)]
-    for file, decoded in zip(files, pool.decode_batch(sources, 16, "stretch"), strict=True):
+    contents = [str(tmp_path / str(i)) if i in (1, 4) else file for i, file in enumerate(files)]
+    outcomes = pool.decode_parcel(sources(*contents), 16, "stretch")
+    for file, outcome in zip(files, outcomes, strict=True):
         expected = decode_image(file, 16)
-        np.testing.assert_array_equal(decoded.result.pixels, expected.pixels)
-        assert decoded.result[1:] == expected[1:]
-        assert decoded[1:3] == (len(file), hashlib.sha256(file).hexdigest())
-    assert pool.decode_batch([], 16, "stretch") == []
+        np.testing.assert_array_equal(outcome.image.pixels, expected.pixels)
+        assert outcome.image[1:] == expected[1:]
+        assert outcome.size_bytes == len(file)
+        assert outcome.sha256 == hashlib.sha256(file).hexdigest()
+    assert pool.decode_parcel([], 16, "stretch") == []
 
 
-def test_what_a_process_cannot_read_is_left_to_its_parent(pool, tmp_path):
+def test_what_a_process_cannot_read_is_read_by_its_parent(pool, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "good").write_bytes(image())
-    names = ("missing", "", "pipe", "good", "nul\0")
-    files = pool.decode_batch([str(tmp_path / name) for name in names], 16, "stretch")
-    assert [file.result is None for file in files] == [True, True, True, False, True]
+    (tmp_path / "folder").mkdir()
+    names = ("missing", "pipe", "good", "nul\0", "folder")
+    parcel = [ImageFile(ImageRef(uri, 5), uri) for uri in (f"{tmp_path}/{name}" for name in names)]
+    errors = [outcome.error for outcome in pool.decode_parcel(parcel, 16, "stretch")]
+    assert errors.pop(2) is None
+    assert {error.stage for error in errors} == {"read"}
+    types = [error.error_type for error in errors]
+    assert types == ["FileNotFoundError", "OSError", "OSError", "IsADirectoryError"]
+
+
+class PatientReader:
+    """Reads what a decoder process cannot, at the second try."""
+
+    def read(self, ref: ImageRef) -> ReadResult:
+        return ReadResult(ref.uri.encode(), None, 1)
+
+    def local_path(self, ref: ImageRef) -> str | None:
+        return ref.uri
+
+
+class FakeDecoder:
+    """Decodes nothing, and dies of contents that say so; notes what it was asked."""
+
+    def __init__(self, unread: str = ""):
+        self.asked: list[list[bytes | str]] = []
+        self.unread = unread
+
+    def __call__(self, parcel: list[ImageFile]) -> list[Outcome]:
+        self.asked.append([source.content for source in parcel])
+        for source in parcel:
+            if source.content in (b"crash", b"hang"):
+                raise DecoderDiedError(CRASHED if source.content == b"crash" else TIMED_OUT, "died")
+            if source.content == b"once" and self.asked.count([b"once"]) < 2:
+                raise DecoderDiedError(CRASHED, "died")
+        return [self.decode(source.content) for source in parcel]
+
+    def decode(self, content: bytes | str) -> Outcome:
+        stage = "read" if content == self.unread else "decode"
+        return Outcome(None, Cause(stage, "E", repr(content)), read_s=1, decode_s=2)
+
+
+def test_each_image_of_a_parcel_that_died_is_decoded_alone_and_crashes_once_more():
+    ask = FakeDecoder()
+    contents = [b"good", b"crash", b"hang", b"once"]
+    outcomes = decode_with_retries(sources(*contents), ask, FILES)
+    lone = [[b"good"], [b"crash"], [b"crash"], [b"hang"], [b"once"], [b"once"]]
+    assert ask.asked == [contents, *lone]
+    assert [outcome.error.error_type for outcome in outcomes] == ["E", CRASHED, TIMED_OUT, "E"]
+    assert [outcome.size_bytes for outcome in outcomes] == [None, 5, 4, None]
+
+
+def test_a_file_that_the_decoder_could_not_read_is_read_once_and_sent():
+    ask = FakeDecoder(unread="a")
+    parcel = [ImageFile(ImageRef(uri), uri) for uri in "ab"]
+    first, second = decode_with_retries(parcel, ask, PatientReader())
+    assert ask.asked == [["a", "b"], [b"a"]]
+    assert first.error.message == "b'a'"
+    assert (first.read_s, first.decode_s, second.read_s) == (2, 4, 1)
+
+
+def test_an_image_that_could_not_be_read_is_never_sent():
+    ask = FakeDecoder()
+    error = Cause("read", "OSError", "gone")
+    unread = ImageFile(ImageRef("a", 9), b"", error, read_s=3, read_retries=2)
+    outcomes = decode_with_retries([unread, *sources(b"good")], ask, FILES)
+    assert ask.asked == [[b"good"]]
+    assert outcomes[0] == Outcome(None, error, 9, read_s=3, read_retries=2)
 
 
 def test_slow_storage_is_noticed_and_read_by_many_threads(photos, tmp_path):
@@ -107,8 +196,8 @@ def test_slow_storage_is_noticed_and_read_by_many_threads(photos, tmp_path):
     with ThreadPoolExecutor(4) as threads:
         quick = decode_chunk(Chunk(0, 0, "", refs), 16, "stretch", threads, pool)
         assert not pool.reads_slowly
-        for _ in range(decoders.SLOW_BATCHES):
-            pool.decode_batch([str(long)], 16, "stretch")
+        for _ in range(SLOW_PARCELS):
+            pool.decode_parcel(sources(str(long)), 16, "stretch")
         assert pool.reads_slowly
         slow = decode_chunk(Chunk(0, 0, "", refs), 16, "stretch", threads, pool)
     pool.close()
@@ -146,8 +235,8 @@ def test_the_waiting_are_not_timed_while_another_large_image_hangs(pool, tmp_pat
 def test_a_run_ends_with_one_failure_for_each_bad_file(
     extract, dataset, photos, tmp_path, monkeypatch
 ):
-    pool = DecoderPool(2, BAD, timeout_s=10)
-    monkeypatch.setattr("transforms.decode.shared_pool", lambda: pool)
+    pool = SharedPool(2, BAD, timeout_s=10)
+    monkeypatch.setattr("beamvec.pipeline.run.launch.SharedPool", lambda: pool)
     folder = tmp_path / "in"
     folder.mkdir()
     for file in (photos / "group0").glob("*.jpg"):
@@ -156,7 +245,7 @@ def test_a_run_ends_with_one_failure_for_each_bad_file(
     for name in ("crash", "hang", "exit"):
         (folder / f"{name}.jpg").write_bytes(image(f"@@{name} "))
     assert extract("--input", folder, "--max-failure-ratio", "1") == 0
-    pool.close()
+    pool.get().close()
     failures = {
         Path(row["uri"]).stem: row["error_type"] for row in dataset().read_failures().to_pylist()
     }
@@ -167,10 +256,10 @@ def test_a_run_ends_with_one_failure_for_each_bad_file(
 
 def test_no_process_outlives_its_parent():
     code = (
-        "import time\nfrom transforms import decoders\n"
-        "pool = decoders.DecoderPool(1)\n"
-        "try: pool.decode(b'text', 8, 'stretch')\nexcept decoders.DecoderError: pass\n"
-        "print(pool._idle.get()._process.pid, flush=True)\ntime.sleep(600)\n"
+        "import time\nfrom beamvec.transforms.decoding.pool import DecoderError, DecoderPool\n"
+        "pool = DecoderPool(1)\n"
+        "try: pool.decode(b'text', 8, 'stretch')\nexcept DecoderError: pass\n"
+        "print(*pool.pids(), flush=True)\ntime.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as run:
         child = int(run.stdout.readline())
@@ -189,8 +278,111 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def test_there_is_one_pool_for_a_process():
-    assert decoders.shared_pool() is decoders.shared_pool()
+def test_equal_handles_give_the_one_pool_of_the_process():
+    copies = [SharedPool(2, BAD), *(pickle.loads(pickle.dumps(SharedPool(2, BAD))) for _ in "ab")]
+    with ThreadPoolExecutor(8) as threads:
+        pools = list(threads.map(lambda handle: handle.get(), copies * 20))
+    assert set(map(id, pools)) == {id(pools[0])}
+    assert SharedPool(3, BAD).get() is not pools[0]
+    pools[0].close()
+    assert SharedPool(2, BAD).get() is not pools[0]
+
+
+def test_a_closed_pool_decodes_nothing_and_leaves_no_process(pool):
+    pool.start()
+    pids = pool.pids()
+    assert len(set(pids)) == 2
+    for _ in range(2):
+        pool.close()
+    assert pool.is_closed
+    assert pool.pids() == []
+    assert not any(map(is_running, pids))
+    for call in (pool.start, lambda: pool.decode(image(), 16, "stretch")):
+        with pytest.raises(PoolClosedError):
+            call()
+
+
+def test_closing_a_pool_frees_threads_that_decode_and_threads_that_wait(tmp_path):
+    pool = DecoderPool(1, BAD)
+    mark = tmp_path / "mark"
+    with ThreadPoolExecutor(3) as threads:
+        hanging = threads.submit(pool.decode, image(f"@@hang {mark}"), 16, "stretch")
+        while not mark.exists():  # Until then it may not have been taken.
+            time.sleep(0.01)
+        pids = pool.pids()
+        parcel = sources(image(), image())
+        waiting = [threads.submit(pool.decode_parcel, parcel, 16, "crop") for _ in range(2)]
+        start = time.monotonic()
+        pool.close()
+        for future in (hanging, *waiting):
+            assert isinstance(future.exception(), PoolClosedError)
+    assert time.monotonic() - start < 5
+    assert not any(map(is_running, pids))
+
+
+def test_a_chunk_ends_with_its_pool(photos):
+    pool = DecoderPool(1)
+    pool.close()
+    refs = tuple(ImageRef(str(file)) for file in sorted((photos / "group0").glob("*.jpg")))
+    with ThreadPoolExecutor(2) as threads, pytest.raises(PoolClosedError):
+        decode_chunk(Chunk(0, 0, "", refs), 16, "stretch", threads, pool)
+
+
+contents = st.binary(max_size=50) | st.text(st.characters(), max_size=9)
+seconds = st.floats(0, 1e4)
+
+
+@st.composite
+def outcomes(draw: st.DrawFn, size: int) -> Outcome:
+    image = error = None
+    if draw(st.booleans()):
+        pixels = draw(arrays(np.uint8, (size, size, 3)))
+        image = DecodedImage(pixels, *draw(st.tuples(st.integers(1), st.integers(1), st.text())))
+    else:
+        error = Cause(*draw(st.tuples(st.sampled_from(["read", "decode"]), *[st.text()] * 2)))
+    size_bytes = draw(st.none() | st.integers(0))
+    rest = draw(st.tuples(st.text(), seconds, seconds, st.integers(0)))
+    return Outcome(image, error, size_bytes, *rest)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> Message:
+    size = draw(st.integers(1, 4))
+    request = Request(size, draw(st.sampled_from(["crop", "pad"])), draw(st.lists(contents)))
+    answer = Answer(size, draw(st.lists(outcomes(size), max_size=4)))
+    return draw(st.sampled_from([request, Turn("waiting"), Turn("started"), answer]))
+
+
+def without_pixels(message: Message) -> Message:
+    if not isinstance(message, Answer):
+        return message
+    bare = [o._replace(image=o.image and o.image._replace(pixels=None)) for o in message.outcomes]
+    return replace(message, outcomes=bare)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(messages(), max_size=3))
+def test_messages_arrive_as_they_were_sent(sent):
+    ours, theirs = socket.socketpair()
+    with ours, theirs, theirs.makefile("rb") as stream:
+        for message in sent:
+            send(ours, message)
+        received = [receive(stream) for _ in sent]
+        ours.shutdown(socket.SHUT_WR)
+        with pytest.raises(EOFError):
+            receive(stream)
+    assert list(map(without_pixels, received)) == list(map(without_pixels, sent))
+    for before, after in zip(sent, received, strict=True):
+        if isinstance(before, Answer):
+            assert before.body() == after.body()
+
+
+def test_a_process_loads_neither_beam_nor_pyarrow():
+    code = (
+        "import sys, beamvec.transforms.decoding.process\n"
+        "assert not {'apache_beam', 'pyarrow'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_default_timeout_of_sockets_changes_nothing():
@@ -202,8 +394,9 @@ def test_a_default_timeout_of_sockets_changes_nothing():
         made.start()
     finally:
         socket.setdefaulttimeout(before)
-    (decoder,) = made._take_idle()
+    pids = made.pids()
     for _ in range(3):
-        decoder.decode([image()], 16, "crop")
+        made.decode(image(), 16, "crop")
         time.sleep(0.2)  # The process waits for the next one.
-    decoder.stop()
+    assert made.pids() == pids
+    made.close()

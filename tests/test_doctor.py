@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from pipeline.main import main
+from beamvec.pipeline.commands.main import main
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_versions_outside_the_tested_range_and_missing_packages(doctor, model_pa
             raise metadata.PackageNotFoundError(name)
         return versions.get(name) or metadata.version(name)
 
-    monkeypatch.setattr("pipeline.doctor.version", version)
+    monkeypatch.setattr("beamvec.pipeline.commands.doctor.version", version)
     code, found = doctor("--model", model_path)
     assert code == 2
     assert [name for name, (mark, _) in found.items() if mark == "FAIL"] == ["numpy", "tqdm"]

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embeddings import duplicates, find_groups
+import samples
+from beamvec.embeddings import find_groups, open_dataset
+from beamvec.embeddings import groups as duplicates
+from beamvec.errors import ArgumentError
 
 
 def connect(vectors, threshold):
@@ -60,3 +63,32 @@ def test_many_equal_images_are_one_group():
 def test_the_threshold_is_checked(threshold):
     with pytest.raises(ValueError, match=r"must be in \(0, 1\]"):
         find_groups(np.ones((2, 2), np.float32), threshold)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "same_as", "message"),
+    [
+        ("x", None, "vectors is a str"),
+        (np.ones(3), None, r"vectors is \[3\]"),
+        ([[np.nan, 1], [1, 1]], None, "vectors holds NaN"),
+        (np.ones((2, 2)), [0], r"same_as is int64 \[1\]; it must be int64 \[2\]"),
+        (np.ones((2, 2)), [1, 1], "the first of the rows that are equal"),
+        (np.ones((3, 2)), [0, 0, 1], "the first of the rows that are equal"),
+        (np.ones((2, 2)), [-1, 0], "the first of the rows that are equal"),
+        (np.ones((2, 2)), [0.0, 0.5], "same_as is float64"),
+    ],
+)
+def test_what_cannot_be_grouped_is_refused(vectors, same_as, message):
+    with pytest.raises(ArgumentError, match=message):
+        find_groups(vectors, 0.9, same_as)
+
+
+def test_a_dataset_is_to_be_read_first(tmp_path):
+    samples.write_dataset(tmp_path, np.ones((3, 2), np.float32))
+    with pytest.raises(ArgumentError, match=r"read_vectors\(\)"):
+        find_groups(open_dataset(tmp_path), 0.9)
+
+
+def test_other_kinds_of_numbers_are_grouped():
+    for vectors in ([[1, 0], [0, 1], [2, 0]], np.array([[100, 0], [0, 100], [90, 0]], np.int8)):
+        assert find_groups(vectors, 0.9) == [[0, 2]]

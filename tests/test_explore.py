@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -14,8 +15,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import samples
-from embeddings import open_dataset
-from pipeline.main import main
+from beamvec.embeddings import open_dataset
+from beamvec.pipeline.commands.main import main
 
 EVIL = "<img src=x onerror=alert(1)>.png"
 
@@ -94,6 +95,32 @@ def test_search_refuses_another_model(made, folder, tmp_path, capsys):
     assert "is not the one that made" in capsys.readouterr().err
     assert main([*command, str(tmp_path / "gone")]) == 2
     assert "if it has moved, give --model" in capsys.readouterr().err
+
+
+def test_search_refuses_settings_of_a_later_version(made, folder, tmp_path, capsys):
+    shutil.copytree(made, tmp_path / "d")
+    record = open_dataset(made).run
+    settings = dataclasses.replace(record.settings, resize="seam-carving")
+    later = dataclasses.replace(record, settings=settings)
+    (tmp_path / "d" / "run.json").write_text(later.to_json())
+    image = str(folder / "class1" / "03.png")
+    assert main(["search", str(tmp_path / "d"), "--image", image]) == 2
+    assert "made with resize seam-carving, which this beamvec" in capsys.readouterr().err
+    assert main(["search", str(tmp_path / "d"), "--uri", image]) == 0
+
+
+def test_readers_take_a_record_of_format_2(made, tmp_path, capsys):
+    shutil.copytree(made, tmp_path / "d")
+    record = open_dataset(made).run
+    settings = dataclasses.replace(record.settings, format_version=2)
+    record = dataclasses.replace(record, settings=settings, weights="random")
+    (tmp_path / "d" / "run.json").write_text(record.to_json())
+    assert main(["inspect", str(tmp_path / "d"), "--verify"]) == 0
+    assert main(["report", str(tmp_path / "d"), "--html", str(tmp_path / "r.html")]) == 0
+    assert "RANDOM WEIGHTS" in capsys.readouterr().out
+    page = (tmp_path / "r.html").read_text()
+    assert "<b>38</b> inputs = <b>37</b> embedded + <b>1</b> failed" in page
+    assert "broken.png" in page
 
 
 def test_the_probe_gives_the_numbers_of_scikit_learn(made, capsys):

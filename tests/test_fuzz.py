@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fuzz import Fuzz, Originals, find_originals
 from mutate import load_originals, mutate
 
 
+@pytest.mark.timeout(900)
 def test_mutated_images_are_rows_or_failures(tmp_path):
     fuzz = Fuzz(tmp_path, Originals(find_originals(), seed=1))
     fuzz.run(range(300))

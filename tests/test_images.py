@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from conftest import hash_files
-from test_model import Hub, pack
+from hub import Hub, pack
 
 import dockerfile
 
@@ -27,7 +27,10 @@ FILE = ROOT / "deploy" / "dataflow" / "Dockerfile"
 BOOT = "github.com/apache/beam/sdks/v2/python/container"
 
 ENGINES = os.environ.get("BEAMVEC_ENGINES")
-pytestmark = pytest.mark.skipif(not ENGINES, reason="runs with make test-engines")
+pytestmark = [
+    pytest.mark.timeout(1800),  # Builds and clusters take minutes.
+    pytest.mark.skipif(not ENGINES, reason="runs with make test-engines"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +92,14 @@ def pool(image):
 
 def extract(image, output: Path, *flags: str) -> subprocess.CompletedProcess:
     """Run `beamvec extract` of this environment, with the image's cache of models."""
-    command = [sys.executable, "-m", "pipeline.main", "extract", "--output", str(output)]
+    command = [
+        sys.executable,
+        "-m",
+        "beamvec.pipeline.commands.main",
+        "extract",
+        "--output",
+        str(output),
+    ]
     cache = {"TFHUB_CACHE_DIR": image.environment["TFHUB_CACHE_DIR"]}
     return subprocess.run(
         [*command, "--max-failure-ratio", "1", *flags],

@@ -10,7 +10,9 @@ from conftest import hash_files
 TEMPORARY = "0123456789abcdef0123456789abcdef.tmp"
 
 
-@pytest.mark.parametrize("left", [None, f"chunks/settings.json.{TEMPORARY}"])
+@pytest.mark.parametrize(
+    "left", [None, f"chunks/run.json.{TEMPORARY}", f"chunks/settings.json.{TEMPORARY}"]
+)
 def test_a_run_killed_at_its_first_file_is_started_again(extract, photos, tmp_path, left):
     (tmp_path / "out" / "chunks").mkdir(parents=True)
     if left:

@@ -11,13 +11,14 @@ import time
 import disk_filesystem
 import pytest
 
-from pipeline import lock
-from pipeline.lock import LOCK_FILE, hold_output
-from pipeline.options import UsageError
+from beamvec.embeddings.layout import LOCK_FILE, Layout
+from beamvec.errors import OutputError
+from beamvec.pipeline.run import lock
+from beamvec.pipeline.run.lock import hold_output
 
 
 def hold_for_ever(output: str, ready) -> None:
-    with hold_output(output):
+    with hold_output(Layout(output)):
         ready.set()
         time.sleep(600)
 
@@ -52,7 +53,7 @@ def test_a_lock_of_a_dead_run_needs_no_human(holder, extract, photos, tmp_path):
 
 
 def test_the_lock_is_gone_after_a_failed_block(tmp_path):
-    with pytest.raises(RuntimeError), hold_output(str(tmp_path / "out")):
+    with pytest.raises(RuntimeError), hold_output(Layout(str(tmp_path / "out"))):
         raise RuntimeError
     assert os.listdir(tmp_path / "out") == []
 
@@ -65,15 +66,15 @@ def remote(tmp_path, monkeypatch):
 
 def test_a_remote_lease_is_exclusive_and_renewed(remote, tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "RENEW_EVERY_S", 0.01)
-    with hold_output(remote):
-        with pytest.raises(UsageError, match=f"process {os.getpid()} of .* ends by itself"):
-            hold_output(remote).__enter__()
+    with hold_output(Layout(remote)):
+        with pytest.raises(OutputError, match=f"process {os.getpid()} of .* ends by itself"):
+            hold_output(Layout(remote)).__enter__()
         file = tmp_path / "out" / LOCK_FILE
         first = json.loads(file.read_text())["renewed_s"]
         while json.loads(file.read_text())["renewed_s"] == first:
             time.sleep(0.01)
     assert not file.exists()
-    with hold_output(remote):
+    with hold_output(Layout(remote)):
         pass
 
 
@@ -81,5 +82,5 @@ def test_a_remote_lease_is_exclusive_and_renewed(remote, tmp_path, monkeypatch):
 def test_a_remote_lease_of_a_dead_run_needs_no_human(remote, tmp_path, content):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / LOCK_FILE).write_text(content)
-    with hold_output(remote):
+    with hold_output(Layout(remote)):
         assert os.getpid() == json.loads((tmp_path / "out" / LOCK_FILE).read_text())["pid"]

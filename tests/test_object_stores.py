@@ -9,14 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.internal.gcp import auth
-from conftest import hash_files
+from conftest import forget_models, hash_files
 
-from embeddings import open_dataset
+from beamvec.embeddings import open_dataset
+from beamvec.pipeline.commands.main import main
+from beamvec.transforms.files import stores
+from beamvec.transforms.inputs.patterns import Patterns
 from object_stores import BUCKET, FAULTS, STORES
-from pipeline.main import main
-from transforms import model as model_module
-from transforms import storage, stores
-from transforms.match import InputSpec, list_images
 
 TABLES = ("embeddings", "failures")
 
@@ -49,8 +48,8 @@ def store(filled, tmp_path, monkeypatch):
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(auth._Credentials, "_credentials_init", False)
     monkeypatch.setattr(stores._SharedSession, "_clients", {})
-    storage._check_scheme.cache_clear()
-    model_module._load_once.cache_clear()
+    stores.check_scheme.cache_clear()
+    forget_models()
     yield filled
     filled.deny(False)
     filled.proxy.fault_ratio = 0.0
@@ -140,7 +139,7 @@ def test_manifests_and_globs(store):
     assert extract(store, "--manifest", "{}/images.csv") == 0
     assert [row["label"] for row in rows(store.download("out/"), "embeddings")] == [7]
     pattern = f"{store.scheme}://{BUCKET}/photos/*/*.PNG"
-    assert len(list(list_images(InputSpec(patterns=(pattern,))))) == 7
+    assert len(list(Patterns((pattern,)).list_images())) == 7
 
 
 def test_an_append_adds_what_is_missing(store):

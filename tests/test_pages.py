@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 import samples
-from pipeline.main import main
+from beamvec.pipeline.commands.main import main
 
 EVIL = "<img src=x onerror=alert(1)>.png"
 BROWSER = os.environ.get("BEAMVEC_CHROMIUM") or shutil.which("chromium")

@@ -9,20 +9,24 @@ import time
 
 import pytest
 
-from pipeline import progress
-from pipeline.progress import ChunkWatcher, Status, show_progress
-from transforms.records import Chunk, ImageRef
-from transforms.storage import write_file
-from transforms.write import OutputOptions, write_chunk
+from beamvec.embeddings.layout import Layout
+from beamvec.pipeline.run import progress
+from beamvec.pipeline.run.progress import ChunkWatcher, Progress, show_progress
+from beamvec.transforms.files.storage import write_file
+from beamvec.transforms.output.chunk_files import write_chunk
+from beamvec.transforms.output.target import Target
+from beamvec.transforms.records.chunks import Chunk
+from beamvec.transforms.records.images import ImageRef
 
 
 @pytest.fixture
 def add_chunk(tmp_path):
     import numpy as np
 
-    from transforms.records import Effort, EmbeddedChunk, Failure, ImageInfo
+    from beamvec.transforms.records.chunks import Effort, EmbeddedChunk
+    from beamvec.transforms.records.images import Failure, ImageInfo
 
-    output = OutputOptions(str(tmp_path))
+    target = Target(Layout(str(tmp_path)))
 
     def add(digest: str, good: int, bad: int) -> None:
         refs = [ImageRef(f"{digest}{i}") for i in range(good + bad)]
@@ -30,21 +34,21 @@ def add_chunk(tmp_path):
         failures = [Failure(ref, "read", "OSError", "gone", None) for ref in refs[good:]]
         chunk = Chunk(0, 0, digest, tuple(refs))
         features = np.zeros((good, 2), np.float32)
-        write_chunk(EmbeddedChunk(chunk, features, images, failures, Effort(), "l"), output)
+        write_chunk(EmbeddedChunk(chunk, features, images, failures, Effort(), "l"), target)
 
     return add
 
 
 def test_progress_is_counted_from_chunk_files(add_chunk, tmp_path):
-    watcher = ChunkWatcher(str(tmp_path / "chunks"))
-    assert watcher.poll() == Status()
+    watcher = ChunkWatcher(Layout(str(tmp_path)))
+    assert watcher.poll() == Progress()
     write_file(str(tmp_path / "chunks" / "total.json"), b'{"images": 10}')
     add_chunk("a", 3, 1)
-    assert watcher.poll() == Status(4, 1, 10)
+    assert watcher.poll() == Progress(4, 1, 10)
     add_chunk("b", 0, 2)
     (tmp_path / "chunks" / "half.parquet.0123.tmp").write_bytes(b"PAR1")
-    assert watcher.poll() == Status(6, 3, 10)
-    assert watcher.poll() == Status(6, 3, 10)
+    assert watcher.poll() == Progress(6, 3, 10)
+    assert watcher.poll() == Progress(6, 3, 10)
 
 
 def test_lines_where_there_is_no_terminal(add_chunk, tmp_path, monkeypatch, capsys):
@@ -53,7 +57,7 @@ def test_lines_where_there_is_no_terminal(add_chunk, tmp_path, monkeypatch, caps
     add_chunk("a", 4, 1)
     work = threading.Thread(target=time.sleep, args=(0.2,))
     work.start()
-    show_progress(ChunkWatcher(str(tmp_path / "chunks")), work, 0.01)
+    show_progress(ChunkWatcher(Layout(str(tmp_path))), work, 0.01)
     lines = capsys.readouterr().err.splitlines()
     assert lines
     assert lines[0].startswith("5 of 10 images")
@@ -71,7 +75,7 @@ def test_a_bar_on_a_terminal(add_chunk, tmp_path, monkeypatch):
     add_chunk("a", 4, 1)
     work = threading.Thread(target=time.sleep, args=(0.1,))
     work.start()
-    show_progress(ChunkWatcher(str(tmp_path / "chunks")), work, 0.01)
+    show_progress(ChunkWatcher(Layout(str(tmp_path))), work, 0.01)
     shown = terminal.getvalue()
     assert "embedding" in shown
     assert "5/10" in shown

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import embeddings
 import samples
+from beamvec import embeddings
 
 DOCS = Path(__file__).parents[1] / "docs" / "recipes.md"
 RECIPES = dict(

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from types import SimpleNamespace
 
 import disk_filesystem
 import pyarrow.parquet as pq
 import pytest
-from conftest import hash_files
+from conftest import forget_models, hash_files
 
-from pipeline.main import main
-from transforms import model as model_module
+from beamvec.pipeline.commands.main import main
+from beamvec.transforms.inputs.patterns import IMAGE_EXTENSIONS
 
 
 @pytest.fixture
 def bucket(tmp_path, monkeypatch, photos, model_path):
     monkeypatch.setattr(disk_filesystem.DiskFileSystem, "root", tmp_path / "disk")
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
-    model_module._load_once.cache_clear()
+    forget_models()
     folder = tmp_path / "disk" / "bucket"
     shutil.copytree(photos, folder / "photos")
     shutil.copytree(model_path, folder / "model")
@@ -44,7 +45,7 @@ def test_a_folder_gives_what_the_local_one_gives(bucket, photos, tmp_path, model
         assert rows(bucket / "out", table, columns) == rows(tmp_path / "local", table, columns)
     uris = [row["uri"] for row in rows(bucket / "out", "embeddings", ["uri"])]
     assert uris[0] == "disk://bucket/photos/group0/00.jpg"
-    assert not (bucket / "out" / "chunks" / "settings.json").exists()
+    assert not (bucket / "out" / "chunks" / "run.json").exists()
     capsys.readouterr()
     assert extract("--input", "disk://bucket/photos/") == 0
     assert "finished already" in capsys.readouterr().out
@@ -73,7 +74,7 @@ def test_lists_manifests_and_globs(bucket):
 )
 @pytest.mark.usefixtures("bucket")
 def test_mistakes_end_with_2(flags, message, capsys, monkeypatch):
-    monkeypatch.setattr("transforms.storage.is_installed", lambda _: False)
+    monkeypatch.setattr("beamvec.transforms.files.storage.is_installed", lambda _: False)
     assert extract(*flags) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -84,7 +85,7 @@ def test_mistakes_end_with_2(flags, message, capsys, monkeypatch):
 def faults(monkeypatch):
     """One of twenty reads fails, and retries do not wait."""
     monkeypatch.setattr(disk_filesystem.DiskFileSystem, "faults", random.Random(0))
-    monkeypatch.setattr("transforms.storage._FIRST_DELAY_S", 0.001)
+    monkeypatch.setattr("beamvec.transforms.files.storage.time", SimpleNamespace(sleep=int))
 
 
 def test_transient_faults_are_retried_and_counted(bucket, faults):  # noqa: ARG001
@@ -109,11 +110,15 @@ def test_lasting_faults_end_in_failure_rows(bucket, faults, monkeypatch, model_p
     assert "connection reset by peer" in row["message"]
 
 
+def count_images(folder):
+    return sum(file.suffix.lower() in IMAGE_EXTENSIONS for file in folder.rglob("*"))
+
+
 def test_real_data_with_read_faults_gives_the_same_dataset(
     shared, tmp_path, monkeypatch, model_path
 ):
     monkeypatch.setattr(disk_filesystem.DiskFileSystem, "root", shared)
-    monkeypatch.setattr("transforms.storage._FIRST_DELAY_S", 0.001)
+    monkeypatch.setattr("beamvec.transforms.files.storage.time", SimpleNamespace(sleep=int))
     flags = ["extract", "--input", "disk://data", "--model", model_path]
     flags += ["--max-failure-ratio", "1", "--output"]
     assert main([*flags, str(tmp_path / "without")]) == 0
@@ -121,5 +126,5 @@ def test_real_data_with_read_faults_gives_the_same_dataset(
     assert main([*flags, str(tmp_path / "with")]) == 0
     assert hash_files(tmp_path / "with") == hash_files(tmp_path / "without")
     counts = json.loads((tmp_path / "with" / "run.json").read_text())["counts"]
-    assert counts["inputs"] == 250 + 600 + 337
+    assert counts["inputs"] == count_images(shared / "data")
     assert counts["read_retries"] > 30

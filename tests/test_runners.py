@@ -1,285 +1,126 @@
-"""The same dataset on every runner, byte for byte, and what a killed worker costs.
-
-These tests run with `make test-engines`: they need Java and Maven for a Flink cluster on this
-machine, and Go for Prism.
-"""
+"""Runners that cannot be used, or reached, are one line; the manifests for Flink agree."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import re
-import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import stat
 from pathlib import Path
 from typing import Any
 
+import apache_beam
 import pytest
-from conftest import SHARED, hash_files
 
-import samples
+from beamvec.pipeline.run import runners
+from beamvec.pipeline.run.beam_options import parse_beam_flags
 
-ROOT = Path(__file__).parents[1]
-PRISM = ROOT / "build" / "bin" / "prism"
-LOOPBACK = ROOT / "deploy" / "flink" / "loopback.py"
-WORKERS = 2
-HANG_S = 300
+DEPLOY = Path(__file__).parents[1] / "deploy" / "flink"
+EXTERNAL = ["--environment_type=EXTERNAL", "--environment_config=localhost:50000"]
 
-pytestmark = pytest.mark.skipif(
-    "BEAMVEC_ENGINES" not in os.environ, reason="runs with make test-engines"
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (
+            ["--runner=PortableRunner", "--job_endpoint=localhost:1", *EXTERNAL],
+            "--job_endpoint localhost:1: no answer within",
+        ),
+        (
+            ["--runner=FlinkRunner", "--flink_master=localhost:1", *EXTERNAL],
+            "--flink_master localhost:1: no answer within",
+        ),
+        (
+            ["--runner=FlinkRunner", "--flink_master=http://localhost:x", *EXTERNAL],
+            "--flink_master http://localhost:x: no answer within",
+        ),
+        (
+            ["--runner=PortableRunner", "--job_endpoint=localhost:1"],
+            "needs to know where its workers are: --environment_type EXTERNAL",
+        ),
+        (["--runner=PrismRunner", "--prism_location=/no/prism"], "/no/prism: no such file"),
+        (["--runner=PrismRunner"], f"prism@v{apache_beam.__version__}` makes it"),
+        (["--runner=NoRunner"], "--runner NoRunner: "),
+    ],
 )
-
-RUNNERS = {
-    "threads": [f"--direct_num_workers={WORKERS}"],
-    "processes": [f"--direct_num_workers={WORKERS}", "--direct_running_mode=multi_processing"],
-    "prism": ["--runner=PrismRunner", f"--prism_location={PRISM}"],
-    "flink": [],  # Where the cluster listens, it says itself.
-}
-MODEL_LOADS = {"threads": 1, "processes": WORKERS, "prism": 1, "flink": WORKERS}
-"""One for each process that has workers."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """An input, the model for it, and what is known of the outcome."""
-
-    images: Path
-    model: Path
-    count: int
-    chunk_size: int
-
-    @property
-    def flags(self) -> list[str]:
-        flags = ["--input", str(self.images), "--model", str(self.model)]
-        flags += ["--rows-per-shard=100", "--max-failure-ratio=1"]
-        return [*flags, f"--chunk-size={self.chunk_size}"]
+def test_a_runner_that_cannot_be_used_ends_with_2(
+    flags, told, extract, photos, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(runners, "REACH_S", 0.5)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert extract("--input", photos, *flags) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert told in line
+    assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture(scope="session")
-def jobs(photos, model_path, tmp_path_factory) -> dict[str, Job]:
-    """Inputs by name: some images of many kinds, many larger ones, and real photographs."""
-    large = tmp_path_factory.mktemp("large")
-    for seed in range(240):
-        if seed < 8:
-            image = samples.make_image(seed, 1600, 1200)
-            (large / f"{seed}.jpg").write_bytes(samples.encode(image, "JPEG"))
-        else:
-            os.link(large / f"{seed % 8}.jpg", large / f"{seed}.jpg")
-    real = SHARED / "models" / "resnet_v2_50_partial"
-    return {
-        "many kinds": Job(photos, Path(model_path), 23, 4),
-        "large": Job(large, Path(model_path), 240, 4),
-        "photos": Job(SHARED / "data" / "photos", real, 250, 16),
-        "caltech40": Job(SHARED / "data" / "caltech40", Path(model_path), 600, 32),
+@pytest.mark.parametrize(
+    ("flags", "local", "threads"),
+    [
+        ([], True, True),
+        (["--runner=DirectRunner"], True, True),
+        (["--direct_running_mode=multi_processing"], True, False),
+        (["--runner=PrismRunner"], True, True),
+        (["--runner=PrismRunner", "--environment_type=PROCESS"], True, False),
+        (["--runner=PrismRunner", "--job_endpoint=localhost:1"], False, False),
+        (["--runner=PortableRunner", "--environment_type=LOOPBACK"], False, True),
+        (["--runner=FlinkRunner", *EXTERNAL], False, False),
+    ],
+)
+def test_where_the_workers_are(flags, local, threads):
+    options = parse_beam_flags(flags)
+    assert runners.is_local_runner(options) is local
+    assert runners.has_worker_threads(options) is threads
+
+
+def test_prism_is_found_on_the_path(tmp_path, monkeypatch):
+    program = tmp_path / "prism"
+    program.write_text("")
+    program.chmod(stat.S_IRWXU)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    options = parse_beam_flags(["--runner=PrismRunner"])
+    runners.choose_runner(options)
+    assert options.get_all_options()["prism_location"] == str(program)
+
+
+def read_manifests() -> list[dict[str, Any]]:
+    yaml = pytest.importorskip("yaml", reason="Beam's yaml extra reads the manifests")
+    files = sorted(DEPLOY.glob("*.yaml"))
+    return [document for file in files for document in yaml.safe_load_all(file.read_text())]
+
+
+def test_the_manifests_agree_with_each_other():
+    manifests = {
+        (one["kind"], one["metadata"]["name"]): one["spec"]
+        for one in read_manifests()
+        if "spec" in one
     }
-
-
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory) -> Iterator[Any]:
-    """A Flink cluster of two TaskManagers."""
-    sys.path.insert(0, str(LOOPBACK.parent))
-    from loopback import LoopbackCluster, orderly_exit
-
-    with orderly_exit(), LoopbackCluster(tmp_path_factory.mktemp("flink"), WORKERS) as cluster:
-        yield cluster
-
-
-def command(job: Job, output: Path, flags: list[str]) -> list[str]:
-    """Return the command line of `beamvec extract`."""
-    beamvec = [sys.executable, "-m", "pipeline.main", "extract", *job.flags]
-    return [*beamvec, "--output", str(output), *flags]
-
-
-def run(job: Job, output: Path, flags: list[str]) -> dict[str, Any]:
-    """Run to the end, look at what is on the screen, and return `run.json`."""
-    done = subprocess.run(
-        command(job, output, flags), capture_output=True, text=True, timeout=HANG_S, check=False
+    ports = {
+        f"{name}:{port['port']}"
+        for (kind, name), spec in manifests.items()
+        if kind == "Service"
+        for port in spec["ports"]
+    }
+    pods = {
+        name: spec["template"]["spec"]
+        for (kind, name), spec in manifests.items()
+        if kind in ("Deployment", "Job")
+    }
+    arguments = pods["beamvec-extract"]["containers"][0]["args"]
+    parse_beam_flags([flag for flag in arguments if "environment" in flag or "endpoint" in flag])
+    values = dict(flag.lstrip("-").split("=") for flag in arguments)
+    assert {values["job_endpoint"], values["artifact_endpoint"]} <= ports
+    (server,) = pods["beamvec-jobserver"]["containers"]
+    assert "--flink-master=beamvec-flink:8081" in server["args"]
+    assert "beamvec-flink:8081" in ports
+    workers = pods["beamvec-taskmanager"]["containers"][1]
+    listens = workers["ports"][0]["containerPort"]
+    assert values["environment_config"] == f"localhost:{listens}"
+    assert workers["image"] == pods["beamvec-extract"]["containers"][0]["image"]
+    for kind, name in manifests:
+        if kind == "Service":
+            labels = manifests["Deployment", manifests[kind, name]["selector"]["app"]]["template"]
+            assert labels["metadata"]["labels"] == manifests[kind, name]["selector"]
+    assert all(
+        mount["mountPath"] == "/data"
+        for pod in pods.values()
+        for container in pod["containers"]
+        for mount in container.get("volumeMounts", ())
     )
-    return check_screen(job, output, done.returncode, done.stdout, done.stderr)
-
-
-def check_screen(job: Job, output: Path, code: int, text: str, errors: str) -> dict[str, Any]:
-    """Check the summary and the progress of a run that went well, and return `run.json`."""
-    assert code == 0, errors
-    assert f"{job.count} images in " in text
-    assert f"beamvec inspect {output}" in text
-    # Nothing else comes up there than progress.
-    for line in errors.splitlines():
-        assert line == "listing images" or re.match(r"[\d,]+ of [\d,]+ images, ", line), errors
-    found = json.loads((output / "run.json").read_text())
-    assert found["counts"]["inputs"] == job.count
-    return found
-
-
-@pytest.fixture(scope="session")
-def expected(jobs, tmp_path_factory):
-    """The files that threads in one process write, by job."""
-    known: dict[str, dict[str, str]] = {}
-
-    def make(name: str) -> dict[str, str]:
-        if name not in known:
-            output = tmp_path_factory.mktemp("threads") / "out"
-            found = run(jobs[name], output, RUNNERS["threads"])
-            assert found["model_loads"] == MODEL_LOADS["threads"]
-            known[name] = hash_files(output)
-        return known[name]
-
-    return make
-
-
-@pytest.mark.parametrize("name", ["many kinds", "photos", "caltech40"])
-@pytest.mark.parametrize("runner", ["processes", "prism", "flink"])
-def test_every_runner_writes_the_same_bytes(runner, name, jobs, expected, tmp_path, request):
-    if not jobs[name].images.is_dir():
-        pytest.skip(f"needs the photographs of {SHARED} (BEAMVEC_SHARED)")
-    flags = request.getfixturevalue("cluster").flags if runner == "flink" else RUNNERS[runner]
-    found = run(jobs[name], tmp_path / "out", flags)
-    assert hash_files(tmp_path / "out") == expected(name)
-    assert found["model_loads"] == MODEL_LOADS[runner]
-
-
-def test_no_image_leaves_the_process_that_decodes_it(jobs, cluster, tmp_path, record_property):
-    run(jobs["large"], tmp_path / "out", cluster.flags)
-    newest = max(cluster.ask("/jobs/overview")["jobs"], key=lambda job: job["start-time"])
-    vertices = cluster.ask(f"/jobs/{newest['jid']}")["vertices"]
-    (heavy,) = [vertex for vertex in vertices if "DecodeImages" in vertex["name"]]
-    assert "ExtractFeatures" in heavy["name"]
-    assert "WriteChunks" in heavy["name"]
-    sent = sum(vertex["metrics"]["write-bytes"] for vertex in vertices)
-    record_property("bytes between vertices", sent)
-    record_property("bytes behind the model", heavy["metrics"]["write-bytes"])
-    pixels = jobs["large"].count * samples.SIZE**2 * 3
-    assert 0 < sent < pixels / 5
-    assert 0 < heavy["metrics"]["write-bytes"] < pixels / 20
-
-
-@contextlib.contextmanager
-def started(job: Job, output: Path, flags: list[str]) -> Iterator[subprocess.Popen[str]]:
-    """Start `beamvec extract`; it is gone at the end of the block."""
-    pipe = subprocess.PIPE
-    with subprocess.Popen(
-        command(job, output, flags), stdout=pipe, stderr=pipe, text=True
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def wait_for(condition: Any, what: str) -> Any:
-    """Return what a condition returns, as soon as it is true."""
-    deadline = time.monotonic() + HANG_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"no {what} after {HANG_S} s"
-        time.sleep(0.02)
-    return found
-
-
-def list_children(pid: int) -> list[int]:
-    """Return the processes that a process has started and that are still there."""
-    with contextlib.suppress(OSError):
-        tasks = Path(f"/proc/{pid}/task").iterdir()
-        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-    return []
-
-
-def list_descendants(pid: int) -> list[int]:
-    """Return a process's children, their children, and so on."""
-    children = list_children(pid)
-    return children + [pid for child in children for pid in list_descendants(child)]
-
-
-@pytest.mark.parametrize("victim", ["TaskManager", "worker"])
-def test_a_kill_on_flink_costs_no_chunk(victim, jobs, expected, cluster, tmp_path, record_property):
-    job, output = jobs["large"], tmp_path / "out"
-    with started(job, output, cluster.flags) as process:
-        chunks = wait_for(
-            lambda: (found := list(output.glob("chunks/*.parquet"))) and len(found) > 3 and found,
-            "chunk file",
-        )
-        manager = next(one for one in cluster.task_managers if list_children(one.pid))
-        begun = time.monotonic()
-        if victim == "TaskManager":
-            workers = list_descendants(manager.pid)
-            manager.kill()
-            wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "end")
-            cluster.add_task_manager()
-        else:
-            os.kill(list_children(manager.pid)[0], signal.SIGKILL)
-        text, errors = process.communicate(timeout=HANG_S)
-    record_property("seconds from the kill to the end", round(time.monotonic() - begun, 1))
-    record_property("chunks when it was killed", len(chunks))
-    found = check_screen(job, output, process.returncode, text, errors)
-    assert found["counts"]["embeddings"] == job.count
-    assert hash_files(output) == expected("large")
-
-
-def test_a_dataset_begun_by_threads_is_finished_on_flink(jobs, expected, cluster, tmp_path):
-    job, output = jobs["large"], tmp_path / "out"
-    with started(job, output, RUNNERS["threads"]) as process:
-        wait_for(lambda: len(list(output.glob("chunks/*.parquet"))) > 3, "chunk file")
-        process.kill()
-        process.wait()
-    found = run(job, output, cluster.flags)
-    assert found["counts"]["taken_over"] > 0
-    assert hash_files(output) == expected("large")
-
-
-def test_the_loopback_command_runs_to_the_end_and_leaves_nothing(jobs, expected, tmp_path):
-    job, output = jobs["many kinds"], tmp_path / "out"
-    shown = [sys.executable, str(LOOPBACK), *job.flags, "--output", str(output)]
-    with subprocess.Popen(shown, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
-        wait_for(lambda: list(output.glob("chunks/*")), "chunk folder")
-        family = list_descendants(run.pid)
-        text, errors = run.communicate(timeout=HANG_S)
-    check_screen(job, output, run.returncode, text, errors)
-    assert len(family) >= 4
-    assert hash_files(output) == expected("many kinds")
-    assert not [pid for pid in family if Path(f"/proc/{pid}").exists()]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_the_loopback_command_leaves_nothing_when_it_is_stopped(number, jobs, tmp_path):
-    flags = [*jobs["many kinds"].flags, "--output", str(tmp_path / "out")]
-    with subprocess.Popen([sys.executable, str(LOOPBACK), *flags], text=True) as run:
-        family = wait_for(lambda: len(found := list_descendants(run.pid)) >= 4 and found, "cluster")
-        run.send_signal(number)
-        run.wait(timeout=60)
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), "end")
-
-
-@pytest.mark.parametrize("runner", ["processes", "prism"])
-def test_ctrl_c_ends_the_local_runners_with_all_that_they_started(runner, jobs, tmp_path):
-    with started(jobs["large"], tmp_path / "out", RUNNERS[runner]) as process:
-        wait_for(lambda: list(tmp_path.glob("out/chunks/*.parquet")), "chunk file")
-        family = list_descendants(process.pid)
-        assert family
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "stopped; finished chunks are kept" in errors
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), "end")
-
-
-def test_ctrl_c_on_flink_stops_watching_and_the_job_goes_on(jobs, expected, cluster, tmp_path):
-    job, output = jobs["large"], tmp_path / "out"
-    with started(job, output, cluster.flags) as process:
-        wait_for(lambda: list(output.glob("chunks/*.parquet")), "chunk file")
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "stopped watching; the job itself goes on" in errors
-    wait_for((output / "_SUCCESS").exists, "end of the job")
-    assert hash_files(output) == expected("large")
-
-
-def test_the_tools_are_there():
-    for tool in ("java", "mvn"):
-        assert shutil.which(tool), f"make test-engines needs {tool}"
-    assert PRISM.is_file()

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embeddings import Dataset, open_dataset
-from pipeline.main import main
-from transforms.match import IMAGE_EXTENSIONS
-from transforms.pixels import decode_image
-from transforms.saved_model import import_tensorflow
+from beamvec.embeddings import Dataset, open_dataset
+from beamvec.pipeline.commands.main import main
+from beamvec.transforms.decoding.pixels import decode_image
+from beamvec.transforms.inference.model_files import import_tensorflow
+from beamvec.transforms.inputs.patterns import IMAGE_EXTENSIONS
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,13 @@
 Nothing here may use TensorFlow: its threads would not survive the fork.
 """
 
-from pipeline.main import silence
+from beamvec.pipeline.silence import silence
 
 silence()
 
-import pipeline.extract  # noqa: E402
-from transforms.saved_model import import_tensorflow  # noqa: E402
+from beamvec.pipeline.run import launch  # noqa: E402
+from beamvec.transforms.inference.model_files import import_tensorflow  # noqa: E402
 
-__all__ = ["pipeline"]
+__all__ = ["launch"]
 
 import_tensorflow()

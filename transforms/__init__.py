@@ -1,1 +1,1 @@
-"""The steps from image paths to a Parquet dataset of embeddings, each usable without Beam."""
+"""The library, in rooms that follow the data from names of images to a dataset."""

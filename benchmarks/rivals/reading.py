@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-import embeddings
+from beamvec import embeddings
 
 _SKIPPED_CODE = 77
 _QUERIES = 10

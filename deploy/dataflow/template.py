@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
-from pipeline.main import main
+from beamvec.pipeline.commands.main import main
 
 OWN = (
     *("input", "input_list", "manifest", "uri_column", "output", "model", "resize", "precision"),

@@ -278,7 +278,7 @@ def main() -> int:
     )
     parser.add_argument("--task-managers", type=int, default=2, metavar="N", help="how many (2)")
     args, flags = parser.parse_known_args()
-    command = [sys.executable, "-m", "pipeline.main", "extract", *flags]
+    command = [sys.executable, "-m", "beamvec", "extract", *flags]
     with orderly_exit(), tempfile.TemporaryDirectory(prefix="beamvec-flink-") as work:
         try:
             with LoopbackCluster(Path(work), args.task_managers) as cluster:

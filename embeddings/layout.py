@@ -1,0 +1,126 @@
+"""Every name in the folder of a dataset, and the states that such a folder can be in.
+
+A finished dataset is::
+
+    embeddings/part-00000-of-00012.parquet   one row an embedded image
+    failures/part-00000-of-00012.parquet     one row an image that could not be embedded
+    _inputs/part-00000-of-00012.parquet      size and time of each embedded image, for appends
+    run.json                                 the record of the run, see `run_record`
+    _SUCCESS                                 written last
+
+While a run works there, it holds beside them::
+
+    _LOCK                                    who holds the folder
+    chunks/<digest>.parquet                  a finished chunk
+    chunks/run.json                          the record of the run so far: what it was begun with
+    chunks/total.json                        how many images the input names
+    chunks/parts/<table>/                    parts of an append, until all of them are whole
+    chunks/publish.json                      what is left to do once they are
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+EMBEDDINGS_DIR = "embeddings"
+FAILURES_DIR = "failures"
+INPUTS_DIR = "_inputs"
+TABLE_DIRS = (EMBEDDINGS_DIR, FAILURES_DIR, INPUTS_DIR)
+RUN_FILE = "run.json"
+SUCCESS_FILE = "_SUCCESS"
+LOCK_FILE = "_LOCK"
+CHUNKS_DIR = "chunks"
+
+_SETTINGS_FILE = "settings.json"
+_TOTAL_FILE = "total.json"
+_PUBLICATION_FILE = "publish.json"
+_PARTS_DIR = "parts"
+
+PART_SUFFIX = ".parquet"
+
+
+class FolderState(Enum):
+    """What the folder of a dataset holds."""
+
+    EMPTY = "empty"
+    UNFINISHED = "unfinished"
+    PUBLISHING = "publishing"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths in the folder of a dataset.
+
+    Attributes:
+        path: the folder, local or a URI, without a slash at its end.
+
+    >>> Layout("gs://bucket/dataset").chunk_file("ab")
+    'gs://bucket/dataset/chunks/ab.parquet'
+    """
+
+    path: str
+
+    def table(self, name: str) -> str:
+        """The folder of a table, one of `TABLE_DIRS`."""
+        return f"{self.path}/{name}"
+
+    @property
+    def run_file(self) -> str:
+        """The record of the run that made the dataset."""
+        return f"{self.path}/{RUN_FILE}"
+
+    @property
+    def success_file(self) -> str:
+        """The mark of a finished dataset."""
+        return f"{self.path}/{SUCCESS_FILE}"
+
+    @property
+    def lock_file(self) -> str:
+        """Who holds the folder."""
+        return f"{self.path}/{LOCK_FILE}"
+
+    @property
+    def chunks(self) -> str:
+        """The folder of a run's chunk files and notes, which is removed at its end."""
+        return f"{self.path}/{CHUNKS_DIR}"
+
+    def chunk_file(self, digest: str) -> str:
+        """The file of a chunk."""
+        return f"{self.chunks}/{digest}{PART_SUFFIX}"
+
+    @property
+    def begun_file(self) -> str:
+        """The record of the run that the chunk files belong to."""
+        return f"{self.chunks}/{RUN_FILE}"
+
+    @property
+    def old_begun_file(self) -> str:
+        """What stood for `begun_file` in format 1."""
+        return f"{self.chunks}/{_SETTINGS_FILE}"
+
+    @property
+    def total_file(self) -> str:
+        """The number of images that the input names, for whoever shows progress."""
+        return f"{self.chunks}/{_TOTAL_FILE}"
+
+    @property
+    def publication_file(self) -> str:
+        """What is left to do once the parts of an append are whole."""
+        return f"{self.chunks}/{_PUBLICATION_FILE}"
+
+    @property
+    def staged(self) -> Layout:
+        """Where the tables of an append are written, until they are whole."""
+        return Layout(f"{self.chunks}/{_PARTS_DIR}")
+
+
+def part_name(index: int, count: int, generation: int = 0) -> str:
+    """Name part `index` of `count`; parts of the n-th append have generation n.
+
+    >>> part_name(3, 12), part_name(0, 1, 2)
+    ('part-00003-of-00012.parquet', 'part-a0002-00000-of-00001.parquet')
+    """
+    appended = f"a{generation:04d}-" if generation else ""
+    return f"part-{appended}{index:05d}-of-{count:05d}{PART_SUFFIX}"

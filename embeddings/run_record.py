@@ -1,0 +1,293 @@
+"""What is known of a run: `RunRecord`, which is written and read here only.
+
+`run.json` is its JSON; the settings that decide whether chunks and datasets belong together, and
+the metadata of each Parquet file, are views of it. A key means the same in all three.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from beamvec.embeddings.old_records import upgrade
+from beamvec.embeddings.schema import FORMAT_VERSION
+from beamvec.embeddings.typed_json import load_object, parse
+from beamvec.errors import DatasetError
+
+RunState = Literal["running", "failed", "finished"]
+
+_EXAMPLE_LENGTH = 90
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting that changes a byte of a dataset.
+
+    Attributes:
+        fingerprint: SHA-256, in hex, of the model's files.
+        resize: how images become square.
+        precision: what the model computed in.
+        engine: what ran it.
+        rows_per_shard: rows in a part, on average.
+        columns: the user's own columns and their types, by name.
+        format_version: see `beamvec.embeddings.schema.FORMAT_VERSION`.
+    """
+
+    fingerprint: str
+    resize: str = "stretch"
+    precision: str = "float32"
+    engine: str = "tensorflow"
+    rows_per_shard: int = 50_000
+    columns: dict[str, str] = field(default_factory=dict)
+    format_version: int = 1
+
+    def differences(self, wanted: Settings) -> str:
+        """Say in what these settings are not those that are wanted; formats do not count.
+
+        >>> Settings("f" * 64).differences(Settings("f" * 64, resize="crop", format_version=2))
+        'resize is stretch, not crop'
+        """
+        names = [item.name for item in dataclasses.fields(self) if item.name != "format_version"]
+        pairs = [(name, getattr(self, name), getattr(wanted, name)) for name in names]
+        return ", ".join(
+            f"{'model' if name == 'fingerprint' else name} is {found}, not {other}"
+            for name, found, other in pairs
+            if found != other
+        )
+
+
+@dataclass(frozen=True)
+class InputRecord:
+    """What named the images.
+
+    Attributes:
+        source: the kind of input, such as `manifest`.
+        names: its files, folders or patterns, without passwords.
+        digest: SHA-256, in hex, over all images in any order; empty until they are listed.
+    """
+
+    source: str = ""
+    names: tuple[str, ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the images.
+
+    Attributes:
+        inputs: images that the input names, those with the same uri counted each.
+        embeddings: rows of `embeddings`.
+        failures: rows of `failures`.
+        duplicates: inputs whose uri came before.
+        taken_over: images of chunks that an earlier run had finished.
+        chunks: chunks.
+        read_retries: reads that failed at first.
+        known: inputs of an append that the dataset had already; they are not among `inputs`.
+        changed: how many of these have another size or time since.
+    """
+
+    inputs: int = 0
+    embeddings: int = 0
+    failures: int = 0
+    duplicates: int = 0
+    taken_over: int = 0
+    chunks: int = 0
+    read_retries: int = 0
+    known: int = 0
+    changed: int = 0
+
+    @property
+    def accounted(self) -> int:
+        """Inputs whose end is known; equal to `inputs` if nothing was lost or doubled."""
+        return self.embeddings + self.failures + self.duplicates
+
+    @property
+    def failure_ratio(self) -> float:
+        """Failures of all images, in [0, 1].
+
+        >>> Counts(embeddings=98, failures=2).failure_ratio
+        0.02
+        """
+        images = self.embeddings + self.failures
+        return self.failures / images if images else 0.0
+
+    def add(self, later: Counts) -> Counts:
+        """Add an append's counts, but for failures: it has tried the earlier ones again."""
+        names = [item.name for item in dataclasses.fields(self)]
+        total = {name: getattr(self, name) + getattr(later, name) for name in names}
+        return Counts(**{**total, "failures": later.failures})
+
+
+@dataclass(frozen=True)
+class FailureCount:
+    """How often an error came up, and one of its messages."""
+
+    stage: str
+    error_type: str
+    count: int
+    example: str
+
+
+@dataclass(frozen=True)
+class Timings:
+    """When a run took place, and what took how long; `*_s` of steps are summed over threads."""
+
+    launched: str = ""
+    finished: str = ""
+    startup_s: float = 0.0
+    run_s: float = 0.0
+    images_per_s: float = 0.0
+    read_s: float = 0.0
+    decode_s: float = 0.0
+    infer_s: float = 0.0
+    write_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Images finished in each of up to 100 equal intervals of a run."""
+
+    interval_s: int = 1
+    images: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run, or a dataset: the run that made it, with the appends that followed.
+
+    Of a dataset, `counts` and `failures` are of all runs, everything else is of the first; the
+    later ones are in `appended`.
+
+    Attributes:
+        settings: what changes a byte of the dataset.
+        model: the model's handle, without a password.
+        dimension: D, the length of an embedding.
+        counts: what became of the images.
+        version: of beamvec.
+        generation: 0 for the run that makes a dataset, n for the n-th that appends to it.
+        state: `running` until the end; a run that was killed stays so. `failed` or `finished`.
+        error: why it failed, None if it did not.
+        input_size: S, width and height of the model's input in pixels.
+        weights: what `beamvec model export` noted of the weights, such as `random`; None for
+            models from elsewhere.
+        input: what named the images.
+        batch_size: images in a call of the model.
+        chunk_size: images in a chunk.
+        runner: of Beam.
+        versions: of Python and of every package that computed.
+        failures: the errors of `failures`, by stage and type.
+        changed: some images that have changed since they were embedded, which an append left.
+        model_loads: how often the model was loaded.
+        timings: what took how long.
+        throughput: images over time.
+        notes: what else is worth knowing, such as that an unfinished run was started over.
+        appended: the appends, in order.
+    """
+
+    settings: Settings
+    model: str
+    dimension: int
+    counts: Counts = Counts()
+    version: str = ""
+    generation: int = 0
+    state: RunState = "finished"
+    error: str | None = None
+    input_size: int = 0
+    weights: str | None = None
+    input: InputRecord = InputRecord()
+    batch_size: int = 0
+    chunk_size: int = 0
+    runner: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    failures: tuple[FailureCount, ...] = ()
+    changed: tuple[str, ...] = ()
+    model_loads: int = 0
+    timings: Timings = Timings()
+    throughput: Throughput = Throughput()
+    notes: tuple[str, ...] = ()
+    appended: tuple[RunRecord, ...] = ()
+
+    @property
+    def latest(self) -> RunRecord:
+        """The run that came last."""
+        return self.appended[-1] if self.appended else self
+
+    def append(self, later: RunRecord) -> RunRecord:
+        """Return the record of this dataset after one more run has appended to it."""
+        return replace(
+            self,
+            counts=self.counts.add(later.counts),
+            failures=later.failures,
+            appended=(*self.appended, later),
+        )
+
+    def sort_failures(self) -> list[FailureCount]:
+        """Return the errors, the most frequent first."""
+        return sorted(self.failures, key=lambda failure: -failure.count)
+
+    def describe_failures(self) -> list[str]:
+        """Describe the errors, the most frequent first, each with one of its messages."""
+        return [
+            f"{failure.count:,} x {failure.stage}: {failure.error_type}, such as: "
+            f"{failure.example[:_EXAMPLE_LENGTH]}"
+            for failure in self.sort_failures()
+        ]
+
+    def file_metadata(self) -> dict[str, Any]:
+        """Return what stands in the metadata of each Parquet file."""
+        settings = self.settings
+        return {
+            "model": self.model,
+            "fingerprint": settings.fingerprint,
+            "dimension": self.dimension,
+            "input_size": self.input_size,
+            "resize": settings.resize,
+            "precision": settings.precision,
+            "engine": settings.engine,
+            "version": self.version,
+        }
+
+    def to_json(self) -> str:
+        """Return the content of `run.json`."""
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, path: str) -> RunRecord:
+        """Read the content of a `run.json` of this or an earlier format.
+
+        Args:
+            text: the content.
+            path: names the file in errors.
+
+        Raises:
+            DatasetError: if it is damaged, or of a later format.
+        """
+        content = load_object(text, path)
+        settings = content.get("settings")
+        found = settings.get("format_version", 1) if isinstance(settings, dict) else 1
+        if isinstance(found, int) and found > FORMAT_VERSION:
+            raise DatasetError(
+                f"{path} is of format {found}, and this beamvec reads formats up to "
+                f"{FORMAT_VERSION}; upgrade beamvec"
+            )
+        try:
+            return parse(cls, upgrade(content), path)
+        except RecursionError as error:
+            raise DatasetError(f"{path} is damaged: it is nested too deeply") from error
+
+    @classmethod
+    def from_old_settings(cls, text: str | bytes, path: str) -> RunRecord:
+        """Read what a run of format 1 noted when it began: its settings and its generation.
+
+        Raises:
+            DatasetError: if it is damaged.
+        """
+        content = load_object(text, path)
+        settings, generation = content.get("settings"), content.get("generation", 0)
+        if isinstance(settings, dict):
+            settings = {**settings, "fingerprint": settings.get("model")}
+        old = {"settings": settings, "generation": generation, "model": "", "dimension": 0}
+        return parse(cls, {**old, "state": "running"}, path)

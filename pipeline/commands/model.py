@@ -1,0 +1,47 @@
+"""`beamvec model export` and `beamvec model check`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+import numpy as np
+
+from beamvec.errors import ArgumentError
+from beamvec.pipeline.commands.summary import RANDOM_WEIGHTS
+from beamvec.redact import redact
+from beamvec.transforms.inference.export import export_model
+from beamvec.transforms.inference.model import load_model
+from beamvec.transforms.inference.spec import ModelSpec
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `beamvec model` and return its exit code."""
+    return _export(args) if args.action == "export" else _check(args.handle)
+
+
+def _export(args: argparse.Namespace) -> int:
+    kind, _, architecture = args.architecture.partition(":")
+    if kind != "keras" or not architecture:
+        raise ArgumentError(f"{args.architecture} is no architecture; write keras:ResNet50V2")
+    if os.path.exists(args.dir):
+        raise ArgumentError(f"{args.dir} exists; name a folder that does not")
+    try:
+        export_model(architecture, args.weights, args.dir, args.seed)
+    except OSError as error:
+        raise ArgumentError(f"cannot write the model to {args.dir}: {error}") from error
+    return _check(args.dir)
+
+
+def _check(handle: str) -> int:
+    model = load_model(ModelSpec(handle))
+    size = model.input_size
+    model.embed_pixels(np.zeros((1, size, size, 3), np.uint8))  # Raises what only a call can show.
+    print(f"model        {redact(handle)}")
+    print(f"called as    {model.entry}")
+    print(f"input        float32 [N, {size}, {size}, 3] RGB in [0, 1]")
+    print(f"output       float32 [N, {model.dimension}]")
+    print(f"fingerprint  {model.fingerprint}")
+    if model.weights == "random":
+        print(RANDOM_WEIGHTS)
+    return 0

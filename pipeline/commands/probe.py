@@ -1,0 +1,248 @@
+"""`beamvec probe`: how well classifiers do on frozen embeddings, by cross-validation."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from beamvec.embeddings import Dataset, open_dataset, schema
+from beamvec.errors import ArgumentError
+from beamvec.pipeline.commands.parser import PARENT_FOLDER
+
+MAX_ROWS = 20_000
+"""Rows that are used of a larger dataset, spread over it: classifiers gain little from more."""
+
+SEED = 0
+_NEIGHBOURS = (1, 5)
+_PRINTED_MISTAKES = 5
+_SHOWN_MISTAKES = 24
+_MAX_SHOWN_CLASSES = 200
+_MLP_UNITS = 1024
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Labelled rows of a dataset, and how they were chosen.
+
+    Attributes:
+        uris: one a row.
+        vectors: float32 [n, D].
+        labels: one a row, as text.
+        notes: what was left out and why.
+    """
+
+    uris: list[str]
+    vectors: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.str_]
+    notes: list[str]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `beamvec probe` and return its exit code."""
+    from beamvec.pipeline.pages.page import require_extra
+
+    require_extra("sklearn")
+    if args.folds < 2:
+        raise ArgumentError(f"--folds is {args.folds}; it must be at least 2")
+    sample = choose_sample(open_dataset(args.dir), args.labels, args.folds)
+    result = probe(sample, args.head, args.folds)
+    content = {"dataset": args.dir, "labels": args.labels, **result}
+    print(json.dumps(content, indent=2) if args.json else _describe(content))
+    if args.html:
+        _write_page(args, content)
+    return 0
+
+
+def choose_sample(dataset: Dataset, labels: str, folds: int) -> Sample:
+    """Choose the rows to use, and read them.
+
+    Args:
+        dataset: where they are.
+        labels: a column, or `parent-folder`.
+        folds: classes with fewer rows are left out.
+
+    Raises:
+        ArgumentError: if there is no such column, or fewer than two classes are left.
+    """
+    uris = dataset.read_uris()
+    names = _read_labels(dataset, labels, uris)
+    notes: list[str] = []
+    rows = np.array([row for row, name in enumerate(names) if name is not None], np.int64)
+    if len(rows) < len(names):
+        notes.append(f"{len(names) - len(rows):,} rows without a label left out")
+    if len(rows) > MAX_ROWS:
+        rows = rows[np.linspace(0, len(rows) - 1, MAX_ROWS).astype(np.int64)]
+        notes.append(f"{MAX_ROWS:,} rows, spread over all, used")
+    counts = Counter(names[row] for row in rows)
+    small = {name for name, count in counts.items() if count < folds}
+    if small:
+        left_out = sum(counts[name] for name in small)
+        notes.append(
+            f"{len(small):,} classes with fewer than {folds} images left out, {left_out:,} rows"
+        )
+        rows = np.array([row for row in rows if names[row] not in small], np.int64)
+    if len(counts) - len(small) < 2:
+        raise ArgumentError(
+            f"--labels {labels} gives {len(counts) - len(small)} class(es) with at least {folds} "
+            "images; a probe needs two"
+        )
+    found = dataset.take(rows)
+    return Sample(
+        [uris[row] for row in rows], found.vectors, np.array([names[row] for row in rows]), notes
+    )
+
+
+def _read_labels(dataset: Dataset, labels: str, uris: list[str]) -> list[str | None]:
+    if labels == PARENT_FOLDER:
+        return [os.path.basename(os.path.dirname(uri)) or None for uri in uris]
+    own = [name for name in dataset.columns if name not in schema.RESERVED_NAMES]
+    if labels not in own:
+        raise ArgumentError(
+            f"--labels {labels}: the dataset has "
+            + (f"the columns {', '.join(own)}" if own else "no columns of a manifest")
+            + f"; or give {PARENT_FOLDER}"
+        )
+    values = dataset.read_metadata([labels])[labels].to_pylist()
+    return [None if value is None else str(value) for value in values]
+
+
+def probe(sample: Sample, head: str, folds: int) -> dict[str, Any]:
+    """Cross-validate classifiers of scikit-learn on embeddings.
+
+    k-NN goes by cosine. The linear head is a logistic regression on standardised features, the
+    other one a dense layer of 1024 ReLU units and a softmax, trained for 50 epochs with Adam. Folds
+    are stratified and shuffled with a fixed seed.
+
+    Args:
+        sample: what to classify.
+        head: `linear` or `mlp`.
+        folds: of cross-validation.
+
+    Returns:
+        `accuracies`, by classifier, in [0, 1], of each fold; of the head's predictions `confusion`
+        [classes, classes] with true classes as rows and `mistakes`, the surest first; `classes`,
+        `rows`, `notes`.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.metrics import accuracy_score, confusion_matrix
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    cross_validation = StratifiedKFold(folds, shuffle=True, random_state=SEED)
+    splits = list(cross_validation.split(sample.vectors, sample.labels))
+    classes, truth = np.unique(sample.labels, return_inverse=True)
+    accuracies: dict[str, list[float]] = {}
+    likelihoods = np.empty((0, 0))
+    for name, classifier in make_classifiers(head, min(len(train) for train, _ in splits)).items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            likelihoods = cross_val_predict(
+                classifier, sample.vectors, truth, cv=splits, method="predict_proba"
+            )
+        predicted = likelihoods.argmax(axis=1)
+        accuracies[name] = [accuracy_score(truth[test], predicted[test]) for _, test in splits]
+    wrong = np.flatnonzero(predicted != truth)
+    surest = wrong[np.argsort(-likelihoods[wrong, predicted[wrong]], kind="stable")]
+    return {
+        "head": head,
+        "folds": folds,
+        "rows": len(truth),
+        "classes": classes.tolist(),
+        "notes": sample.notes,
+        "chance": float(np.bincount(truth).max() / len(truth)),
+        "accuracies": accuracies,
+        "confusion": confusion_matrix(truth, predicted).tolist(),
+        "mistakes": [
+            {
+                "uri": sample.uris[row],
+                "label": str(classes[truth[row]]),
+                "predicted": str(classes[predicted[row]]),
+                "probability": round(float(likelihoods[row, predicted[row]]), 4),
+            }
+            for row in surest
+        ],
+    }
+
+
+def make_classifiers(head: str, rows: int) -> dict[str, Any]:
+    """Return the classifiers to compare, the head last.
+
+    Args:
+        head: `linear` or `mlp`.
+        rows: how many there are to learn from, at least; k-NN cannot have more neighbours.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    classifiers: dict[str, Any] = {
+        f"{k}-NN": KNeighborsClassifier(k, metric="cosine") for k in _NEIGHBOURS if k <= rows
+    }
+    if head == "mlp":
+        classifiers["mlp"] = MLPClassifier(
+            (_MLP_UNITS,), batch_size=min(64, rows), max_iter=50, random_state=SEED
+        )
+    else:
+        classifiers["linear"] = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    return classifiers
+
+
+def describe_accuracies(result: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Return each classifier's name, its mean accuracy and the standard deviation over folds."""
+    return [
+        (name, float(np.mean(folds)), float(np.std(folds)))
+        for name, folds in result["accuracies"].items()
+    ]
+
+
+def _describe(result: dict[str, Any]) -> str:
+    headline = (
+        f"{result['rows']:,} images of {len(result['classes']):,} classes, labels from "
+        f"{result['labels']}, {result['folds']}-fold cross-validation"
+    )
+    lines = [
+        headline,
+        *result["notes"],
+        f"  {'':<14}accuracy",
+        f"  {'largest class':<14}{result['chance']:.3f}",
+    ]
+    lines += [
+        f"  {name:<14}{mean:.3f} ± {spread:.3f}"
+        for name, mean, spread in describe_accuracies(result)
+    ]
+    mistakes = result["mistakes"][:_PRINTED_MISTAKES]
+    if mistakes:
+        lines.append(f"the surest of {len(result['mistakes']):,} mistakes of {result['head']}")
+    lines += [
+        f"  {m['uri']}  {m['label']}, taken for {m['predicted']} ({m['probability']:.2f})"
+        for m in mistakes
+    ]
+    return "\n".join(lines)
+
+
+def _write_page(args: argparse.Namespace, result: dict[str, Any]) -> None:
+    from beamvec.pipeline.pages.page import render, write_page
+    from beamvec.pipeline.pages.thumbnails import make_thumbnails
+
+    mistakes = result["mistakes"][:_SHOWN_MISTAKES]
+    shown = len(result["classes"]) <= _MAX_SHOWN_CLASSES
+    charts = {"confusion": {"classes": result["classes"], "counts": result["confusion"]}}
+    page = render(
+        "probe.html",
+        charts=charts if shown else {},
+        dataset=args.dir,
+        result=result,
+        accuracies=describe_accuracies(result),
+        mistakes=mistakes,
+        thumbnails=make_thumbnails([mistake["uri"] for mistake in mistakes]),
+    )
+    write_page(args.html, page)

@@ -1,0 +1,231 @@
+"""`beamvec report`: one page to look at a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from beamvec.embeddings import Batch, Dataset, RunRecord, open_dataset, schema
+from beamvec.embeddings.verify import examine
+from beamvec.pipeline.commands.inspect import SAMPLED_GROUPS, describe_dataset
+from beamvec.pipeline.commands.search import find_nearest
+from beamvec.pipeline.commands.summary import (
+    RANDOM_WEIGHTS,
+    failures_folder,
+    seconds_by_step,
+)
+from beamvec.pipeline.pages.page import name_of, render, require_extra, write_page
+from beamvec.pipeline.pages.thumbnails import make_thumbnails
+from beamvec.pipeline.units import format_duration, format_size
+
+SAMPLE_ROWS = 20_000
+"""Rows that charts and map are made of, spread over the dataset."""
+
+_DOTS = 500
+_SAMPLES = 8
+_NEIGHBOURS = 6
+_EXAMPLES = 3
+_DOT_SIZE = 96
+_CELLS = 48
+_BINS = 24
+_POINTS = 60
+_CHUNKS_A_POINT = 2
+_COLUMNS = (schema.URI, schema.WIDTH, schema.HEIGHT, schema.FORMAT)
+
+
+class _Example(NamedTuple):
+    """An image that could not be embedded, and why."""
+
+    uri: str
+    message: str
+
+
+@dataclass(frozen=True)
+class _FailureKind:
+    """How often an error came up, with some examples."""
+
+    stage: str
+    error_type: str
+    count: int
+    examples: list[_Example]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `beamvec report` and return its exit code."""
+    for package in ("jinja2", "plotly", "sklearn"):
+        require_extra(package)
+    dataset = open_dataset(args.dir)
+    write_page(args.html, make_report(dataset))
+    return 0
+
+
+def make_report(dataset: Dataset) -> str:
+    """Return the page, as HTML."""
+    run = dataset.run
+    rows = _spread(len(dataset), SAMPLE_ROWS)
+    sample = dataset.take(rows, _COLUMNS)
+    samples = _find_samples(dataset, rows, sample)
+    shown = [match["uri"] for each in samples for match in each["matches"]]
+    failures = _describe_failures(dataset)
+    charts = {
+        **_chart_run(run),
+        **_chart_images(sample),
+        "map": _draw_map(sample),
+        "failures": _bars(
+            {f"{kind.stage}: {kind.error_type}": kind.count for kind in failures}, "images"
+        ),
+    }
+    return render(
+        "report.html",
+        charts=charts,
+        dataset=str(dataset),
+        random_weights=RANDOM_WEIGHTS if run.weights == "random" else None,
+        cards=_describe_cards(dataset),
+        counts=run.counts,
+        map=_describe_map(charts["map"], len(rows)),
+        samples=samples,
+        thumbnails=make_thumbnails([*(each["query"] for each in samples), *shown]),
+        throughput=list(zip(charts["throughput"]["x"], charts["throughput"]["y"], strict=True)),
+        effort=_as_rows(charts["effort"]),
+        failures=failures,
+        failures_folder=failures_folder(str(dataset)),
+        sampled=len(rows),
+        formats=_as_rows(charts["formats"]),
+        sizes=_size_rows(charts["sizes"]),
+        facts=list(describe_dataset(dataset, examine(dataset, SAMPLED_GROUPS)).items()),
+    )
+
+
+def _spread(rows: int, count: int) -> npt.NDArray[np.int64]:
+    """Return numbers of rows, spread evenly over all."""
+    return np.unique(np.linspace(0, max(0, rows - 1), min(rows, count)).astype(np.int64))
+
+
+def _describe_cards(dataset: Dataset) -> list[tuple[str, str]]:
+    counts, timings = dataset.run.counts, dataset.run.timings
+    size = sum(file.size_bytes for file in dataset.embedding_files + dataset.failure_files)
+    return [
+        ("embedded", f"{counts.embeddings:,}"),
+        ("failed", f"{counts.failures:,}"),
+        ("images per second", f"{timings.images_per_s:,.1f}"),
+        ("took", format_duration(timings.startup_s + timings.run_s)),
+        ("numbers each", f"{dataset.dimension:,}"),
+        ("on disk", format_size(size)),
+    ]
+
+
+def _find_samples(
+    dataset: Dataset, rows: npt.NDArray[np.int64], sample: Batch
+) -> list[dict[str, Any]]:
+    """Return some images and the nearest images of each."""
+    chosen = _spread(len(rows), _SAMPLES)
+    if len(rows) < 2:
+        return []
+    queries = [sample.metadata[schema.URI][int(i)].as_py() for i in chosen]
+    found = find_nearest(dataset, sample.vectors[chosen], rows[chosen].tolist(), _NEIGHBOURS)
+    return [{"query": uri, "matches": m} for uri, m in zip(queries, found, strict=True)]
+
+
+def _chart_run(run: RunRecord) -> dict[str, Any]:
+    images, interval_s = run.throughput.images, max(1, run.throughput.interval_s)
+    # Chunks are finished one by one: an interval without some of them says nothing.
+    points = min(_POINTS, max(1, run.counts.chunks // _CHUNKS_A_POINT))
+    joined = max(1, math.ceil(len(images) / points))
+    starts = range(0, len(images), joined)
+    sums = [sum(images[start : start + joined]) for start in starts]
+    spans_s = [interval_s * min(joined, len(images) - start) for start in starts]
+    seconds = seconds_by_step(run.timings)
+    return {
+        "throughput": {
+            "x": [sum(spans_s[:i]) + span / 2 for i, span in enumerate(spans_s)],
+            "y": [round(count / span, 1) for count, span in zip(sums, spans_s, strict=True)],
+            "width": spans_s,
+        },
+        "effort": _bars({step: round(spent, 1) for step, spent in seconds.items()}, "seconds"),
+    }
+
+
+def _chart_images(sample: Batch) -> dict[str, Any]:
+    formats = Counter(sample.metadata[schema.FORMAT].to_pylist())
+    sides = np.maximum(
+        *(sample.metadata[name].to_numpy() for name in (schema.WIDTH, schema.HEIGHT))
+    )
+    counts, edges = np.histogram(sides, _BINS)
+    return {
+        "formats": _bars(dict(formats.most_common()), "images"),
+        "sizes": {"edges": edges.round(1).tolist(), "counts": counts.tolist()},
+    }
+
+
+def _bars(values: Mapping[str, float], unit: str) -> dict[str, Any]:
+    return {"names": list(values), "values": list(values.values()), "unit": unit}
+
+
+def _as_rows(bars: Mapping[str, Any]) -> list[tuple[str, float]]:
+    return list(zip(bars["names"], bars["values"], strict=True))
+
+
+def _size_rows(sizes: Mapping[str, Any]) -> list[tuple[str, int]]:
+    edges = sizes["edges"]
+    return [
+        (f"{edges[i]:,.0f} to {edges[i + 1]:,.0f}", count)
+        for i, count in enumerate(sizes["counts"])
+        if count
+    ]
+
+
+def _draw_map(sample: Batch) -> dict[str, Any] | None:
+    """Return the map's dots and the density of all rows of a sample, by their principal axes."""
+    from sklearn.decomposition import PCA
+
+    if len(sample.vectors) < 3:
+        return None
+    pca = PCA(2, svd_solver="randomized", random_state=0)
+    with np.errstate(invalid="ignore"):  # All embeddings may be equal.
+        at = pca.fit_transform(sample.vectors)
+    density, *edges = np.histogram2d(at[:, 0], at[:, 1], bins=_CELLS)
+    dots = _spread(len(at), _DOTS)
+    uris = [sample.metadata[schema.URI][int(i)].as_py() for i in dots]
+    thumbnails = make_thumbnails(uris, _DOT_SIZE)
+    (x0, dx), (y0, dy) = ((float(e[0] + e[1]) / 2, float(e[1] - e[0])) for e in edges)
+    return {
+        "density": {
+            "z": np.log1p(density.T).round(2).tolist(),
+            **{"x0": x0, "dx": dx, "y0": y0, "dy": dy},
+        },
+        "x": at[dots, 0].round(4).tolist(),
+        "y": at[dots, 1].round(4).tolist(),
+        "uris": uris,
+        "names": [name_of(uri) for uri in uris],
+        "pictures": [thumbnails.get(uri) for uri in uris],
+        "explained": float(np.nan_to_num(pca.explained_variance_ratio_).sum()),
+    }
+
+
+def _describe_map(drawn: Mapping[str, Any] | None, rows: int) -> dict[str, Any] | None:
+    if drawn is None:
+        return None
+    return {"rows": rows, "dots": len(drawn["x"]), "explained": drawn["explained"]}
+
+
+def _describe_failures(dataset: Dataset) -> list[_FailureKind]:
+    """Return failures by kind, the most frequent first, with examples of each."""
+    kinds = {
+        (each.stage, each.error_type): _FailureKind(each.stage, each.error_type, each.count, [])
+        for each in dataset.run.sort_failures()
+    }
+    for file in dataset.failure_files:
+        if all(len(kind.examples) >= min(_EXAMPLES, kind.count) for kind in kinds.values()):
+            break
+        for row in file.read().to_pylist():
+            kind = kinds.get((row[schema.STAGE], row[schema.ERROR_TYPE]))
+            if kind and len(kind.examples) < _EXAMPLES:
+                kind.examples.append(_Example(row[schema.URI], row[schema.MESSAGE]))
+    return list(kinds.values())

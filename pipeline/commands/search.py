@@ -1,0 +1,142 @@
+"""`beamvec search`: the nearest images to an image, or to a row of the dataset."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from beamvec.embeddings import Dataset, open_dataset, search
+from beamvec.errors import ArgumentError, ImageError, ModelError
+from beamvec.transforms.decoding.resize import RESIZE_MODES, Resize
+from beamvec.transforms.inference.engine import PRECISIONS, Precision
+from beamvec.transforms.inference.registry import ENGINES
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run `beamvec search` and return its exit code."""
+    if args.k < 1:
+        raise ArgumentError(f"--k is {args.k}; it must be at least 1")
+    dataset = open_dataset(args.dir)
+    if args.uri:
+        names, rows = args.uri, dataset.find_rows(args.uri)
+        queries = dataset.take(rows).vectors
+    else:
+        names, rows = args.image, [-1] * len(args.image)
+        queries = embed_images(dataset, args.image, args.model)
+    found = find_nearest(dataset, queries, rows, args.k)
+    results = [
+        {"query": name, "matches": matches} for name, matches in zip(names, found, strict=True)
+    ]
+    if args.json:
+        print(json.dumps({"dataset": args.dir, "queries": results}, indent=2))
+    else:
+        print("\n\n".join(_describe(result) for result in results))
+    if args.html:
+        _write_sheet(args, results)
+    return 0
+
+
+def find_nearest(
+    dataset: Dataset, queries: npt.NDArray[np.float32], rows: list[int], k: int
+) -> list[list[dict[str, Any]]]:
+    """Find the nearest images to each query.
+
+    Args:
+        dataset: where to look.
+        queries: float32 [q, D].
+        rows: the row that each query is, which is not among its own neighbours; -1 for none.
+        k: how many.
+
+    Returns:
+        For each query, matches with `rank` from 1, `cosine`, `uri` and `row`.
+    """
+    # Blocks are compared in as many threads as there are cores already.
+    with threadpool_limits(1, "blas"):
+        found = search(dataset, queries, k + 1)
+    kept = [found.rows[i] != row for i, row in enumerate(rows)]
+    nearest = [found.rows[i][keep][:k] for i, keep in enumerate(kept)]
+    cosines = [found.cosines[i][keep][:k] for i, keep in enumerate(kept)]
+    uris = dataset.take(np.concatenate(nearest)).metadata["uri"].to_pylist()
+    matches = iter(uris)
+    return [
+        [
+            {"rank": rank, "cosine": round(float(cosine), 6), "uri": next(matches), "row": int(row)}
+            for rank, (cosine, row) in enumerate(zip(near, at, strict=True), 1)
+        ]
+        for at, near in zip(nearest, cosines, strict=True)
+    ]
+
+
+def embed_images(dataset: Dataset, uris: list[str], handle: str | None) -> npt.NDArray[np.float32]:
+    """Embed images with the dataset's own model and settings.
+
+    Args:
+        dataset: what to be compared with.
+        uris: the images.
+        handle: where the model is, None where the dataset says.
+
+    Returns:
+        float32 [n, D].
+
+    Raises:
+        ArgumentError: if the model is another one, or an image cannot be embedded.
+    """
+    # Beam and TensorFlow are needed for nothing else here.
+    from beamvec.transforms.embedding.embedder import load_model
+
+    handle, settings = handle or dataset.run.model, dataset.settings
+    resize, precision = _require_known(dataset)
+    try:
+        # The smallest batch: a query is seldom more than one image.
+        model = load_model(
+            handle, resize=resize, precision=precision, engine=settings.engine, batch_size=2
+        )
+    except ModelError as error:
+        raise ArgumentError(f"{error}; if it has moved, give --model") from error
+    if model.fingerprint != settings.fingerprint:
+        raise ArgumentError(
+            f"the model {handle} is not the one that made {dataset} (fingerprint "
+            f"{model.fingerprint[:12]}, not {settings.fingerprint[:12]})"
+        )
+    try:
+        return model.embed(uris)
+    except ImageError as error:
+        at, stage, _, message = error.failures[0]
+        raise ArgumentError(f"cannot {_VERBS[stage]} --image {uris[at]}: {message}") from error
+
+
+_VERBS = {"read": "read", "decode": "decode", "infer": "embed"}
+
+
+def _require_known(dataset: Dataset) -> tuple[Resize, Precision]:
+    """Return how a dataset's images were resized and computed, if this version knows how."""
+    settings = dataset.settings
+    known = {"resize": RESIZE_MODES, "precision": PRECISIONS, "engine": tuple(ENGINES)}
+    for name, choices in known.items():
+        if getattr(settings, name) not in choices:
+            raise ArgumentError(
+                f"{dataset} was made with {name} {getattr(settings, name)}, which this beamvec "
+                "does not know; use a later one, or --uri"
+            )
+    return cast(Resize, settings.resize), cast(Precision, settings.precision)
+
+
+def _describe(result: dict[str, Any]) -> str:
+    lines = [f"nearest to {result['query']}, by cosine"]
+    lines += [f"{m['rank']:>4}  {m['cosine']:.4f}  {m['uri']}" for m in result["matches"]]
+    return "\n".join(lines)
+
+
+def _write_sheet(args: argparse.Namespace, results: list[dict[str, Any]]) -> None:
+    from beamvec.pipeline.pages.page import render, write_page
+    from beamvec.pipeline.pages.thumbnails import make_thumbnails
+
+    uris = [match["uri"] for result in results for match in result["matches"]]
+    thumbnails = make_thumbnails([result["query"] for result in results] + uris)
+    page = render("search.html", dataset=args.dir, results=results, thumbnails=thumbnails)
+    write_page(args.html, page)

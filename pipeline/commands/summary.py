@@ -1,0 +1,101 @@
+"""The short text at the end of a run."""
+
+from __future__ import annotations
+
+from beamvec.embeddings import RunRecord, layout
+from beamvec.embeddings.run_record import Counts, Timings
+from beamvec.pipeline.units import format_duration
+from beamvec.transforms.records.account import NAMED
+
+_TOP_ERRORS = 5
+RANDOM_WEIGHTS = (
+    "WARNING: this model has RANDOM WEIGHTS. Its embeddings show that the pipeline works; they do "
+    "not show what is in the images. Give --model a trained model for real work."
+)
+
+
+def summarize(record: RunRecord, output: str) -> str:
+    """Describe a finished run in some lines: counts, speed, time, errors, files, what next."""
+    latest = record.latest
+    counts = latest.counts
+    lines = [
+        _headline(latest),
+        _line("embedded", f"{counts.embeddings:,}  ({record.dimension} numbers each)"),
+        _line("failed", f"{counts.failures:,}" + _ratio(counts)),
+    ]
+    if counts.duplicates:
+        lines.append(_line("duplicates", f"{counts.duplicates:,}  (same uri, embedded once)"))
+    if counts.taken_over:
+        lines.append(_line("taken over", f"{counts.taken_over:,}  (from a run before)"))
+    if record.appended:
+        lines += _append_lines(record)
+    if counts.read_retries:
+        lines.append(_line("retried", f"{counts.read_retries:,} reads that failed at first"))
+    shares = _shares(latest.timings)
+    lines += [_line("time went to", shares)] if shares else []
+    lines += _errors(record, output)
+    lines += [
+        _line("dataset", output),
+        _line("next", f"beamvec inspect {output}"),
+    ]
+    if record.weights == "random":
+        lines.append(RANDOM_WEIGHTS)
+    return "\n".join(lines)
+
+
+def _append_lines(record: RunRecord) -> list[str]:
+    latest, total = record.latest, record.counts
+    counts = latest.counts
+    lines = [_line("had already", f"{counts.known:,}")]
+    if counts.changed:
+        names = ", ".join(latest.changed) + (", ..." if counts.changed > NAMED else "")
+        text = f"{counts.changed:,} of them, embedded anew only with --overwrite: {names}"
+        lines.append(_line("changed", text))
+    lines.append(_line("in all", f"{total.embeddings:,} embedded, {total.failures:,} failed"))
+    return lines
+
+
+def _headline(run: RunRecord) -> str:
+    timings = run.timings
+    took = format_duration(timings.startup_s + timings.run_s)
+    return (
+        f"{run.counts.accounted:,} images in {took}, {timings.images_per_s:.1f} images/s "
+        f"after {format_duration(timings.startup_s)} of start-up"
+    )
+
+
+def _line(name: str, text: str) -> str:
+    return f"  {name:<13}{text}"
+
+
+def _ratio(counts: Counts) -> str:
+    return f"  ({counts.failure_ratio:.2%})" if counts.failures else ""
+
+
+def seconds_by_step(timings: Timings) -> dict[str, float]:
+    """Return the seconds that each step took, summed over threads."""
+    return {
+        "read": timings.read_s,
+        "decode": timings.decode_s,
+        "infer": timings.infer_s,
+        "write": timings.write_s,
+    }
+
+
+def _shares(timings: Timings) -> str:
+    seconds = seconds_by_step(timings)
+    total = sum(seconds.values())
+    if not total:
+        return ""
+    return ", ".join(f"{step} {spent / total:.0%}" for step, spent in seconds.items())
+
+
+def _errors(record: RunRecord, output: str) -> list[str]:
+    top = record.describe_failures()[:_TOP_ERRORS]
+    lines = [_line("" if i else "top errors", text) for i, text in enumerate(top)]
+    return [*lines, _line("", failures_folder(output) + " says which and why")] if lines else []
+
+
+def failures_folder(output: str) -> str:
+    """Return the folder with a row for each failed image."""
+    return f"{output.rstrip('/')}/{layout.FAILURES_DIR}"

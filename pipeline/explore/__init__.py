@@ -1,1 +1,0 @@
-"""Commands that look at a finished dataset: search, probe, duplicates, report."""

@@ -1,0 +1,116 @@
+"""HTML pages of one file: no network, light and dark, names always shown as text."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from beamvec import __version__
+from beamvec.errors import ArgumentError
+from beamvec.pipeline.units import format_duration, format_size
+from beamvec.transforms.files import storage
+
+
+def require_extra(package: str) -> None:
+    """Raise `ArgumentError` if one of the packages of the extra `explore` is not installed."""
+    if not storage.is_installed(package):
+        raise ArgumentError(f"{package} is not installed: pip install 'beamvec[explore]'")
+
+
+def render(template: str, charts: dict[str, Any] | None = None, **values: Any) -> str:
+    """Fill a template of `templates/`; what is filled in is escaped.
+
+    Args:
+        template: the file's name.
+        charts: data of the page's charts, for its script. Pages with charts carry Plotly.
+        values: what the template asks for.
+    """
+    require_extra("jinja2")
+    scripts: list[str] = []
+    if charts is not None:
+        require_extra("plotly")
+        from plotly.offline import get_plotlyjs
+
+        scripts = [get_plotlyjs(), _read("charts.js")]
+    text: str = (
+        _environment()
+        .get_template(template)
+        .render(
+            **values,
+            version=__version__,
+            style=_read("style.css"),
+            scripts=[_Script(script) for script in scripts],
+            charts=None if charts is None else as_json(charts),
+        )
+    )
+    return text
+
+
+class _Script:
+    """A script, and the hash by which the page's content security policy allows it alone."""
+
+    def __init__(self, text: str):
+        self.text = text.replace("</script", "<\\/script")
+        digest = hashlib.sha256(self.text.encode()).digest()
+        self.source = f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def as_json(value: Any) -> str:
+    r"""Return JSON that can stand in a script element, whatever strings it holds.
+
+    >>> as_json(["</script>"])
+    '["\\u003c/script\\u003e"]'
+    """
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def write_page(path: str, html: str) -> None:
+    """Write a page, whole or not at all.
+
+    Raises:
+        ArgumentError: if it cannot be written.
+    """
+    try:
+        storage.write_file(path, html.encode("utf-8", "replace"))
+    except OSError as error:
+        raise ArgumentError(f"cannot write {path}: {error}") from error
+    print(f"wrote {path} ({format_size(len(html.encode('utf-8', 'replace')))})")
+
+
+@functools.cache
+def _environment() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["name"] = name_of
+    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["size"] = format_size
+    environment.filters["duration"] = format_duration
+    return environment
+
+
+def name_of(uri: str) -> str:
+    """Return the last part of a path or URI.
+
+    >>> name_of("s3://bucket/photos/a.jpg")
+    'a.jpg'
+    """
+    return uri.rstrip("/").rpartition("/")[2] or uri
+
+
+_FOLDER = Path(__file__).parent / "templates"
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text(encoding="utf-8")

@@ -1,0 +1,46 @@
+"""Beam's own options, of those that whoever starts a run gives."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beamvec.errors import ArgumentError
+from beamvec.pipeline.spelling import did_you_mean
+from beamvec.transforms.machine import count_cpus
+
+_WORKERS = "--direct_num_workers"
+
+
+def parse_beam_flags(flags: Sequence[str], others: Sequence[str] = ()) -> PipelineOptions:
+    """Parse flags as options of Beam.
+
+    Args:
+        flags: such as `--runner=FlinkRunner`. Without another number, the local runner gets a
+            worker a core.
+        others: flags that could have been meant instead of one that Beam does not know.
+
+    Raises:
+        ArgumentError: for a flag that Beam does not know, with the nearest one that is known.
+    """
+    flags = list(flags)
+    if not any(flag.split("=")[0] == _WORKERS for flag in flags):
+        flags.append(f"{_WORKERS}={count_cpus()}")
+    parsers: list[argparse.ArgumentParser] = []
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            options = PipelineOptions(flags)
+            options.get_all_options(add_extra_args_fn=parsers.append)
+    except SystemExit:
+        raise ArgumentError(complaint.getvalue().strip().splitlines()[-1]) from None
+    unknown = parsers[0].parse_known_args(flags)[1]
+    if unknown:
+        known = [name for action in parsers[0]._actions for name in action.option_strings]
+        hint = did_you_mean(unknown[0].split("=")[0], [*others, *known])
+        raise ArgumentError(f"unknown argument {unknown[0]}{hint}")
+    return options

@@ -1,0 +1,91 @@
+"""`beamvec.extract`: a run from Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from beamvec.embeddings.run_record import RunRecord
+from beamvec.pipeline.run.config import (
+    DEFAULT_CHUNK_SIZE,
+    DEFAULT_MAX_FAILURE_RATIO,
+    DEFAULT_ROWS_PER_SHARD,
+    make_config,
+)
+from beamvec.pipeline.run.launch import run_extraction
+from beamvec.pipeline.run.observer import Observer
+from beamvec.pipeline.run.progress import Progress
+from beamvec.transforms.decoding.resize import Resize
+from beamvec.transforms.inference.engine import Precision
+from beamvec.transforms.inference.spec import DEFAULT_BATCH_SIZE, DEFAULT_ENGINE, DEFAULT_MODEL
+
+Path = str | os.PathLike[str]
+
+
+def extract(
+    input: Path | Sequence[Path] | None = None,  # noqa: A002 The flag's name.
+    *,
+    output: Path,
+    input_list: Path | None = None,
+    manifest: Path | None = None,
+    uri_column: str | None = None,
+    model: Path = DEFAULT_MODEL,
+    resize: Resize = "stretch",
+    precision: Precision = "float32",
+    engine: str = DEFAULT_ENGINE,
+    require_gpu: bool = False,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    rows_per_shard: int = DEFAULT_ROWS_PER_SHARD,
+    max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO,
+    append: bool = False,
+    overwrite: bool = False,
+    progress: bool | Callable[[Progress], Any] | None = None,
+    beam_options: Sequence[str] = (),
+) -> RunRecord:
+    """Embed images into a dataset, as `beamvec extract` does; the arguments are its flags.
+
+    The same call, made again after any stop, goes on where it stopped; on a finished dataset of the
+    same input and settings it does nothing. Nothing is printed, and no logging, warnings filter or
+    signal handler is touched. Ctrl-C waits until this process has stopped working on the output.
+
+    Args:
+        input: a file, a folder (recursive) or a glob, or several of them, on any Beam filesystem.
+            One of `input`, `input_list` and `manifest` must be given.
+        output: the dataset's folder.
+        input_list: a text file with one URI a line.
+        manifest: a CSV or Parquet file whose other columns ride along.
+        uri_column: the manifest's column of URIs; None means `uri`.
+        model: a TF-Hub or Kaggle URL, or the path of a SavedModel.
+        resize: how images become square: `stretch`, `crop` or `pad`.
+        precision: what the model computes in; its output is float32 always.
+        engine: what runs the model: `tensorflow` or `openvino`.
+        require_gpu: whether to fail where the engine sees no GPU.
+        batch_size: images in a call of the model, 2 to 4,096; does not change the result.
+        chunk_size: images in a unit of work and of resume; does not change the result.
+        rows_per_shard: rows in an output file, on average.
+        max_failure_ratio: in [0, 1].
+        append: embed only what the dataset lacks, and try earlier failures again.
+        overwrite: replace a dataset that is there.
+        progress: True shows a bar on standard error; a function is called with a `Progress` (images
+            done, failed and, once known, in total) every half second and at the end.
+        beam_options: Beam's own options, as flags, such as `["--runner=FlinkRunner"]`.
+
+    Returns:
+        The record of the dataset, as it stands in `run.json`.
+
+    Raises:
+        ArgumentError: for arguments that cannot be, before any work starts.
+        ModelError: if the model cannot be used, likewise.
+        OutputError: if the output folder cannot be used, likewise.
+        PipelineError: if the pipeline failed; finished chunks are kept.
+        TooManyFailuresError: if it is done, but more of the images failed than
+            `max_failure_ratio`; the dataset stays, and the error has its record.
+    """
+    arguments = {
+        name: value
+        for name, value in locals().items()
+        if name not in ("progress", "beam_options") and value is not None
+    }
+    return run_extraction(make_config(arguments), beam_options, Observer(progress))

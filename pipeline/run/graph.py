@@ -1,0 +1,67 @@
+"""The pipeline's graph, from the input to the report."""
+
+from __future__ import annotations
+
+import apache_beam as beam
+
+from beamvec.pipeline.run.config import ExtractConfig
+from beamvec.pipeline.run.finish import Begun, CloseAccounts
+from beamvec.transforms.decoding.decode import DecodeImages
+from beamvec.transforms.decoding.pool import SharedPool
+from beamvec.transforms.inference.features import ExtractFeatures, FeatureModelHandler
+from beamvec.transforms.inference.model import FeatureModel
+from beamvec.transforms.inputs.match import MatchImages
+from beamvec.transforms.output.chunk_files import FINISHED, SkipFinished, WriteChunks
+from beamvec.transforms.output.merge import MergeShards
+from beamvec.transforms.output.target import Target
+from beamvec.transforms.planning.append import SelectMissing
+from beamvec.transforms.planning.plan import ACCOUNTS, PlanChunks, PlanOptions, digest_settings
+
+
+def build_pipeline(
+    pipeline: beam.Pipeline,
+    config: ExtractConfig,
+    model: FeatureModel,
+    decoders: SharedPool,
+    begun: Begun,
+) -> None:
+    """Apply all steps to an empty pipeline.
+
+    Args:
+        pipeline: where to.
+        config: what the run is to do.
+        model: as it was loaded at launch; workers load it again.
+        decoders: what decodes in each worker process.
+        begun: where the run writes, and its record so far.
+    """
+    record, layout, source = begun.record, begun.layout, config.source
+    plan = PlanOptions(
+        chunk_size=config.chunk_size,
+        rows_per_shard=config.rows_per_shard,
+        settings_digest=digest_settings(record.settings),
+        total_path=layout.total_file,
+        shard_key=source.shard_key,
+    )
+    target = Target(layout, source.columns, record.file_metadata(), record.generation)
+    handler = FeatureModelHandler(config.model, model.fingerprint)
+    refs = pipeline | "MatchImages" >> MatchImages(source)
+    accounts = []
+    if record.generation:
+        selected = refs | "SelectMissing" >> SelectMissing(layout, target.columns)
+        refs = selected["missing"]
+        accounts = [selected[ACCOUNTS]]
+    planned = refs | "PlanChunks" >> PlanChunks(plan)
+    to_do = planned["chunks"] | "SkipFinished" >> SkipFinished(target)
+    computed = (
+        to_do["chunks"]
+        | "DecodeImages" >> DecodeImages(model.input_size, config.resize, decoders, source.reader)
+        | "ExtractFeatures" >> ExtractFeatures(handler)
+        | "WriteChunks" >> WriteChunks(target)
+    )
+    merged = (
+        (computed, to_do[FINISHED])
+        | "AllChunks" >> beam.Flatten()
+        | "MergeShards" >> MergeShards(planned["shards"], target)
+    )
+    accounts += [planned[ACCOUNTS], merged]
+    accounts | "AllAccounts" >> beam.Flatten() | "CloseAccounts" >> CloseAccounts(begun)

@@ -1,0 +1,334 @@
+"""A run from its configuration to its record: checks first, then the pipeline."""
+
+from __future__ import annotations
+
+import platform
+import re
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineResult, PipelineState
+
+from beamvec import __version__
+from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
+from beamvec.embeddings.run_record import InputRecord, RunRecord, Settings, Timings
+from beamvec.errors import OutputError, PipelineError, TooManyFailuresError
+from beamvec.pipeline.run.config import ExtractConfig
+from beamvec.pipeline.run.dataflow import (
+    asks_for_gpu,
+    describe_job,
+    is_dataflow,
+    makes_template,
+    prepare_dataflow,
+)
+from beamvec.pipeline.run.finish import Begun, format_time, publish
+from beamvec.pipeline.run.folder import (
+    FoundOutput,
+    find_output,
+    prepare_output,
+    read_record,
+    write_failed,
+)
+from beamvec.pipeline.run.graph import build_pipeline
+from beamvec.pipeline.run.lock import hold_output
+from beamvec.pipeline.run.observer import Observer
+from beamvec.pipeline.run.progress import LOCAL_POLL_S, REMOTE_POLL_S, ChunkWatcher, Progress
+from beamvec.pipeline.run.runners import check_reachable
+from beamvec.pipeline.run.workers import Workers
+from beamvec.redact import redact
+from beamvec.transforms.decoding.pool import SharedPool
+from beamvec.transforms.files import storage
+from beamvec.transforms.inference.model import FeatureModel, load_model
+from beamvec.transforms.inference.model_files import ModelFiles
+from beamvec.transforms.inference.registry import ENGINES
+from beamvec.transforms.inference.spec import ModelSpec
+from beamvec.transforms.planning.plan import account_inputs
+
+_EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b")
+_PACKAGES = ("apache-beam", "pyarrow", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is settled before the output is touched.
+
+    Attributes:
+        config: what the run is to do.
+        workers: what runs it.
+        settings: every setting that changes a byte of the dataset.
+        model: the loaded model.
+        decoders: what decodes, here and in each worker process.
+        launched_s: when the run was asked for, in seconds since 1970.
+    """
+
+    config: ExtractConfig
+    workers: Workers
+    settings: Settings
+    model: FeatureModel
+    decoders: SharedPool
+    launched_s: float
+
+
+def run_extraction(
+    config: ExtractConfig,
+    beam_flags: Sequence[str] = (),
+    observer: Observer | None = None,
+    known_flags: Sequence[str] = (),
+) -> RunRecord:
+    """Do what a configuration says, and return the record of the dataset.
+
+    Args:
+        config: what to do.
+        beam_flags: Beam's own options, as flags.
+        observer: who looks on.
+        known_flags: what could have been meant instead of a flag that Beam does not know.
+
+    Returns:
+        The record of the finished dataset, of this run or an earlier one with the same input and
+        settings; of a job that was only described for Dataflow, one in state `running`.
+
+    Raises:
+        ArgumentError: before any work, if something cannot be as it was given.
+        ModelError: likewise, if the model cannot be used.
+        OutputError: likewise, if the output folder cannot be used.
+        PipelineError: if the pipeline failed.
+        TooManyFailuresError: if it is done, but more images failed than are allowed.
+    """
+    launched_s = time.time()
+    observer = observer or Observer()
+    workers = Workers.choose(beam_flags, known_flags, observer.verbose)
+    config = _check_config(config, workers)
+    fingerprint = ModelFiles.fetch(config.model.handle).fingerprint()
+    settings = config.make_settings(fingerprint)
+    found = find_output(config.layout, settings, config.overwrite)
+    if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
+        return _judge(_confirm(config, found, observer), config)
+    decoders = SharedPool()
+    observer.busy("loading the model")
+    check_reachable(workers.options)
+    if workers.threads:
+        decoders.get().start()  # They get ready meanwhile.
+    model = load_to_launch(config.model, workers.local)
+    job = Job(config, workers, settings, model, decoders, launched_s)
+    try:
+        with hold_output(config.layout):
+            record = _run_holding(job, observer)
+    except KeyboardInterrupt:
+        observer.leave(workers.local)
+        raise
+    return _judge(record, config)
+
+
+def _check_config(config: ExtractConfig, workers: Workers) -> ExtractConfig:
+    """Check all that can be checked before the model is looked at."""
+    if is_dataflow(workers.options):
+        prepare_dataflow(config.places, config.model, workers.options)
+    if asks_for_gpu(workers.options):
+        config = replace(config, model=replace(config.model, device="gpu"))
+    FileSystems.set_options(workers.options)
+    return config.check()
+
+
+def load_to_launch(spec: ModelSpec, local: bool) -> FeatureModel:
+    """Load the model of a run on this machine.
+
+    Args:
+        spec: of the run.
+        local: whether the workers are here too. What other machines can do, they see themselves:
+            here the model is loaded in float32, and without a GPU if there is none.
+
+    Raises:
+        ModelError: see `load_model`.
+    """
+    return load_model(spec if local else replace(spec, precision="float32", device="any"))
+
+
+def _run_holding(job: Job, observer: Observer) -> RunRecord:
+    """Run the pipeline into an output folder that this process holds."""
+    config, layout = job.config, job.config.layout
+    # Another run may have been at it until the lock was ours.
+    found = find_output(layout, job.settings, config.overwrite)
+    if found.state is FolderState.PUBLISHING:
+        publish(layout)
+        record = _read_finished(layout)
+        if config.append and _is_run_of(record.latest, job):
+            return record
+        observer.tell(
+            f"{layout.path}: an append that was killed while it was published is whole now"
+        )
+        found = find_output(layout, job.settings, config.overwrite)
+    if _nothing_to_do(found, config):
+        return _confirm(config, found, observer)
+    for note in found.notes:
+        observer.tell(note)
+    begun = _begin(job, found)
+    prepare_output(layout, begun.record, found)
+    pipeline = beam.Pipeline(runner=job.workers.runner, options=job.workers.options)
+    build_pipeline(pipeline, config, job.model, job.decoders, begun)
+    _run_pipeline(pipeline, job, begun, observer)
+    if makes_template(job.workers.options):
+        return begun.record
+    record = _read_finished(layout)
+    counts = record.latest.counts
+    images = counts.embeddings + counts.failures
+    observer.finish(Progress(images, counts.failures, images))
+    return record
+
+
+def _begin(job: Job, found: FoundOutput) -> Begun:
+    """Return all that is known of the run before its pipeline starts."""
+    config, model = job.config, job.model
+    engine = ENGINES[config.model.engine]
+    record = RunRecord(
+        settings=job.settings,
+        model=redact(config.model.handle),
+        dimension=model.dimension,
+        version=__version__,
+        generation=found.next_generation if config.append else 0,
+        state="running",
+        input_size=model.input_size,
+        weights=model.weights,
+        input=InputRecord(config.source.kind, config.source.describe()),
+        batch_size=config.model.batch_size,
+        chunk_size=config.chunk_size,
+        runner=job.workers.name,
+        versions={
+            "python": platform.python_version(),
+            **{name: version(name) for name in (*_PACKAGES, *engine.packages)},
+        },
+        timings=Timings(launched=format_time(job.launched_s)),
+        notes=found.notes,
+    )
+    before = found.run if record.generation else None
+    return Begun(config.layout, record, job.launched_s, time.time(), before)
+
+
+def _is_run_of(record: RunRecord, job: Job) -> bool:
+    """Tell whether a record is of a run that was asked for in the same way."""
+    source = job.config.source
+    named = InputRecord(source.kind, source.describe(), record.input.digest)
+    return (record.settings, record.input) == (job.settings, named)
+
+
+def _nothing_to_do(found: FoundOutput, config: ExtractConfig) -> bool:
+    """Tell whether the dataset is finished, if the input is still the same."""
+    return found.is_finished and not (config.overwrite or config.append)
+
+
+def _has_leftovers(layout: Layout) -> bool:
+    """Tell whether a run was killed after its dataset was finished, or is just about to end."""
+    return storage.exists(layout.lock_file) or bool(storage.list_files(layout.chunks))
+
+
+def _confirm(config: ExtractConfig, found: FoundOutput, observer: Observer) -> RunRecord:
+    """Return the record of a finished dataset, if the input is still the same."""
+    assert found.run is not None
+    run = found.run
+    if not (found.begun and found.begun.generation):  # The chunks are not of half an append.
+        storage.delete(config.layout.chunks)
+    now = account_inputs(config.source.list_images())
+    if f"{now.input_digest:064x}" != run.input.digest:
+        raise OutputError(
+            f"{config.output} holds a finished dataset of another input: "
+            f"{run.counts.inputs:,} images then, {now.inputs:,} now, or files that have "
+            "changed; add what is new with `append=True`, replace the dataset with "
+            "`overwrite=True`, or choose another `output`"
+        )
+    observer.conclude(
+        f"{config.output} is finished already: same input, same settings; nothing to do"
+    )
+    return run
+
+
+def _run_pipeline(pipeline: beam.Pipeline, job: Job, begun: Begun, observer: Observer) -> None:
+    """Run the pipeline in a thread while somebody looks on.
+
+    Raises:
+        PipelineError: if it failed.
+    """
+    errors: list[BaseException] = []
+    start = _start(pipeline, job.workers, observer, errors)
+    work = threading.Thread(target=_run_to_end, args=(start, errors), daemon=True)
+    work.start()
+    local = job.workers.local
+    try:
+        observer.watch(ChunkWatcher(begun.layout), work, LOCAL_POLL_S if local else REMOTE_POLL_S)
+        work.join()
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            observer.leave(local)
+        if job.workers.threads:
+            job.decoders.get().close()  # Each bundle ends with an error at its next image.
+        if local:  # Whoever takes the lock next must be alone.
+            work.join()
+        raise
+    if errors:
+        reason = explain_failure(errors[0])
+        write_failed(begun.layout, begun.record, reason)
+        message = f"the pipeline failed: {reason}; finished chunks are kept"
+        raise PipelineError(message) from errors[0]
+
+
+def _start(
+    pipeline: beam.Pipeline, workers: Workers, observer: Observer, errors: list[BaseException]
+) -> Callable[[], PipelineResult | None]:
+    """Return what starts the pipeline, or its result if it had to be started at once."""
+    if isinstance(workers.runner, FnApiRunner):
+        return pipeline.run  # Returns at the end.
+    # A runner that starts a server wants to hear of Ctrl-C, as only the main thread can.
+    try:
+        result = pipeline.run()
+        if is_dataflow(workers.options):
+            observer.tell(describe_job(result, workers.options))
+    except Exception as error:  # noqa: BLE001 Reported like those that come later.
+        errors.append(error)
+        return lambda: None
+    return lambda: result
+
+
+def _run_to_end(start: Callable[[], PipelineResult | None], errors: list[BaseException]) -> None:
+    try:
+        result = start()
+        state = result.wait_until_finish() if result else None
+        if state not in (None, PipelineState.DONE):
+            raise RuntimeError(f"the runner ended in state {state}")
+    except BaseException as error:  # noqa: BLE001 The main thread reports it.
+        errors.append(error)
+
+
+def _read_finished(layout: Layout) -> RunRecord:
+    record = read_record(layout.run_file)
+    if record is None or record.state != "finished":
+        raise PipelineError(f"the pipeline ended, but wrote no {RUN_FILE}")
+    return record
+
+
+def explain_failure(error: BaseException) -> str:
+    """Return the reason of a failed pipeline in one line, without a worker's traceback."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line not in ("", "None")]
+    if "Traceback (most recent call last):" in lines:  # A worker's, with notes of a runner's below.
+        lines = [line for line in lines if _EXCEPTION.match(line)] or lines
+    return redact(lines[-1].removesuffix(", Error:")) if lines else type(error).__name__
+
+
+def _judge(record: RunRecord, config: ExtractConfig) -> RunRecord:
+    """Raise if more images failed than allowed."""
+    counts = record.counts
+    if counts.failure_ratio <= config.max_failure_ratio:
+        return record
+    top = "; ".join(record.describe_failures()[:3])
+    raise TooManyFailuresError(
+        f"{counts.failures:,} of {counts.inputs:,} images failed ({counts.failure_ratio:.2%}), "
+        f"more than `max_failure_ratio={config.max_failure_ratio}` allows: {top}; see "
+        f"{config.layout.table('failures')}",
+        record,
+    )

@@ -1,0 +1,185 @@
+"""Files, local ones and those of a filesystem that stands for a store."""
+
+from __future__ import annotations
+
+import bz2
+import errno
+import gzip
+import os
+
+import disk_filesystem
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from beamvec.transforms.files import storage
+from beamvec.transforms.files.storage import NoStoreError, StoreError
+
+
+@pytest.fixture(params=["local", "store"])
+def root(request, tmp_path, monkeypatch):
+    """The same folder, as a local one and as a bucket."""
+    monkeypatch.setattr(disk_filesystem.DiskFileSystem, "root", tmp_path)
+    return f"{tmp_path}/bucket" if request.param == "local" else "disk://bucket"
+
+
+def test_what_is_written_is_read_back(root, tmp_path):
+    path = storage.join(root, "sub", "a.bin")
+    assert not storage.exists(path)
+    storage.write_file(path, b"\x00\xff")
+    assert storage.read_bytes(path) == b"\x00\xff"
+    assert storage.exists(path)
+    storage.write_file(path, b"other")
+    with storage.open_file(path) as file:
+        assert file.read() == b"other"
+    assert os.listdir(tmp_path / "bucket" / "sub") == ["a.bin"]
+
+
+def test_a_block_that_fails_leaves_the_file_as_it_was(root, tmp_path):
+    path = storage.join(root, "sub", "a.bin")
+    storage.write_file(path, b"before")
+    with pytest.raises(TypeError), storage.open_atomically(path) as file:
+        file.write("no bytes")
+    assert storage.read_bytes(path) == b"before"
+    assert os.listdir(tmp_path / "bucket" / "sub") == ["a.bin"]
+
+
+def test_files_are_listed_at_one_depth_or_at_any(root):
+    for name in ("b", "a", "sub/c", "sub/deep/d"):
+        storage.write_file(storage.join(root, "folder", *name.split("/")), b"")
+    folder = storage.join(root, "folder")
+    assert sorted(storage.list_files(folder)) == [f"{folder}/a", f"{folder}/b"]
+    below = [f"{folder}/{name}" for name in ("a", "b", "sub/c", "sub/deep/d")]
+    assert sorted(storage.list_tree(folder)) == below
+    assert storage.list_files(storage.join(root, "nowhere")) == []
+    assert storage.list_tree(storage.join(root, "nowhere")) == []
+
+
+def test_files_are_moved_and_deleted(root):
+    one, two = storage.join(root, "f", "one"), storage.join(root, "g", "two")
+    storage.write_file(one, b"1")
+    storage.write_file(two, b"2")
+    storage.rename(one, two)
+    assert (storage.exists(one), storage.read_bytes(two)) == (False, b"1")
+    storage.delete(two)
+    storage.delete(two)
+    assert not storage.exists(two)
+
+
+def test_a_folder_is_deleted_with_all_that_it_holds(tmp_path):
+    (tmp_path / "kept").write_text("")
+    storage.write_file(f"{tmp_path}/f/sub/a", b"")
+    (tmp_path / "f" / "link").symlink_to(tmp_path / "kept")
+    (tmp_path / "g").symlink_to(tmp_path / "f")
+    storage.delete(str(tmp_path / "g"))
+    assert (tmp_path / "f" / "sub" / "a").exists()
+    storage.delete(str(tmp_path / "f"))
+    assert os.listdir(tmp_path) == ["kept"]
+    storage.delete(f"{tmp_path}/kept/below")
+
+
+def test_what_cannot_be_read_is_an_os_error(root):
+    for read in (storage.read_bytes, lambda path: storage.open_file(path).__enter__()):
+        with pytest.raises(FileNotFoundError):
+            read(storage.join(root, "nowhere"))
+
+
+def test_nothing_but_regular_files_is_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="Not a regular file"):
+        storage.read_bytes(str(tmp_path / "pipe"))
+    with pytest.raises(IsADirectoryError):
+        storage.read_bytes(str(tmp_path))
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=300))
+def test_any_name_is_a_file_that_is_there_or_an_os_error(name):
+    path = f"/nowhere/{name.replace('://', '')}"
+    result = storage.try_read(path)
+    assert isinstance(result.error, OSError)
+    assert result.data == b""
+    assert result.retries == 0
+
+
+@pytest.mark.parametrize("name", ["a*.jpg", "[a].jpg", "a?.jpg", "a\nb", " a ", "a.gz"])
+def test_names_are_never_patterns(tmp_path, name):
+    (tmp_path / name).write_bytes(b"this one")
+    (tmp_path / "ab.jpg").write_bytes(b"another")
+    assert storage.read_bytes(f"{tmp_path}/{name}") == b"this one"
+
+
+@pytest.mark.parametrize("uri", ["ftp://host/a.jpg", "http://host/a.jpg", "nonsense://"])
+def test_a_uri_without_a_store_says_so(uri):
+    with pytest.raises(NoStoreError, match=f"no filesystem for {uri.partition(':')[0]}://"):
+        storage.check_store(uri)
+    assert isinstance(storage.try_read(uri).error, NoStoreError)
+    storage.check_store("a.jpg")
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The seconds that are waited, without waiting."""
+    seconds: list[float] = []
+    monkeypatch.setattr(storage.time, "sleep", seconds.append)
+    return seconds
+
+
+class Flaky:
+    """A file that cannot be read so many times."""
+
+    def __init__(self, faults: int, error: OSError):
+        self.faults, self.error = faults, error
+
+    def __call__(self, _: str) -> bytes:
+        if self.faults:
+            self.faults -= 1
+            raise self.error
+        return b"content"
+
+
+@pytest.mark.parametrize("faults", range(5))
+def test_transient_faults_are_tried_again_three_times(waits, monkeypatch, faults):
+    error = ConnectionResetError(errno.ECONNRESET, "reset")
+    monkeypatch.setattr(disk_filesystem.DiskFileSystem, "exists", lambda *_: True)
+    monkeypatch.setattr("beamvec.transforms.files.stores.read", Flaky(faults, error))
+    result = storage.try_read("disk://a")
+    assert result.retries == len(waits) == min(faults, 3)
+    assert result == ((b"content", None, faults) if faults < 4 else (b"", error, 3))
+    assert all(0.25 * 2**i <= wait <= 0.75 * 2**i for i, wait in enumerate(waits))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(errno.ENOENT, "gone"),
+        PermissionError(errno.EACCES, "no"),
+        OSError(errno.EINVAL, "no name"),
+        StoreError(errno.EIO, "the store has tried itself"),
+        NoStoreError("no package"),
+    ],
+)
+def test_lasting_faults_are_not_tried_again(waits, monkeypatch, error):
+    monkeypatch.setattr("beamvec.transforms.files.stores.read", Flaky(9, error))
+    assert storage.try_read("disk://a") == (b"", error, 0)
+    assert waits == []
+
+
+@pytest.mark.parametrize(
+    ("name", "compress"), [("a.txt", bytes), ("a.txt.gz", gzip.compress), ("a.bz2", bz2.compress)]
+)
+def test_lines_are_read_compressed_or_not(tmp_path, name, compress):
+    path = tmp_path / name
+    path.write_bytes(compress(b"\xef\xbb\xbfone\r\n\n \ttwo \n\xe9\nlast"))
+    assert list(storage.read_lines(str(path))) == ["one", " \ttwo ", "\\xe9", "last"]
+
+
+def test_a_whole_file_is_read_as_it_is_whatever_its_name(tmp_path):
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"content"))
+    assert storage.read_bytes(str(path)) == path.read_bytes()
+
+
+def test_a_package_is_found_without_importing_it():
+    assert storage.is_installed("numpy")
+    assert not storage.is_installed("no_such_package.module")
+    assert not storage.is_installed("no_such_package")

@@ -1,0 +1,190 @@
+"""From refs to pixels: reading and decoding the images of a chunk, `DecodeImages`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import PCollection
+
+from beamvec.transforms.decoding.outcome import Outcome
+from beamvec.transforms.decoding.pool import DecoderPool, SharedPool
+from beamvec.transforms.decoding.reading import ImageFile, read_file
+from beamvec.transforms.decoding.resize import Resize
+from beamvec.transforms.files.readers import FILES, ImageReader
+from beamvec.transforms.records.chunks import Chunk, DecodedChunk, Effort
+from beamvec.transforms.records.coders import InProcessCoder
+from beamvec.transforms.records.images import Failure, ImageInfo, ImageRef
+
+READ_THREADS = 16
+"""Images read at the same time by each bundle, so that slow storage does not starve the model."""
+
+PARCEL_IMAGES = 64
+PARCEL_BYTES = 1 << 17
+"""What a decoder is sent at a time: of tiny images many, as a message costs; large ones alone, so
+that all decoders are busy."""
+
+
+def decode_chunk(
+    chunk: Chunk,
+    size: int,
+    resize: Resize,
+    threads: ThreadPoolExecutor,
+    pool: DecoderPool,
+    reader: ImageReader = FILES,
+) -> DecodedChunk:
+    """Read and decode the images of a chunk, several at a time; the result keeps their order.
+
+    Args:
+        chunk: the images.
+        size: S, the target's width and height in pixels.
+        resize: see `beamvec.transforms.decoding.pixels.decode_image`.
+        threads: where the images are read.
+        pool: where they are decoded.
+        reader: how they are read.
+
+    Raises:
+        PoolClosedError: if the pool is closed, or is meanwhile.
+    """
+    pixels = np.empty((len(chunk.refs), size, size, 3), np.uint8)
+    results: list[ImageInfo | Failure | None] = [None] * len(chunk.refs)
+    # Shared by the threads: each takes the next images when it is free. That is safe, as `next`
+    # of an `enumerate` over a tuple is one step for the interpreter.
+    images = iter(enumerate(chunk.refs))
+
+    # A function of its own, so that a parcel's pixels are gone before the next one is decoded.
+    def decode_parcel(taken: list[tuple[int, ImageFile]]) -> Effort:
+        outcomes = pool.decode_parcel([source for _, source in taken], size, resize, reader)
+        for (i, source), outcome in zip(taken, outcomes, strict=True):
+            results[i] = _settle(source.ref, outcome, pixels[i])
+        return _sum_effort(outcomes)
+
+    def decode_parcels() -> Effort:
+        effort = Effort()
+        while taken := _take_parcel(images, pool, reader):
+            effort += decode_parcel(taken)
+        return effort
+
+    lanes = [threads.submit(decode_parcels) for _ in range(READ_THREADS)]
+    effort = sum((lane.result() for lane in lanes), Effort())
+    return _assemble(chunk, pixels, results, effort)
+
+
+def _take_parcel(
+    images: Iterator[tuple[int, ImageRef]], pool: DecoderPool, reader: ImageReader
+) -> list[tuple[int, ImageFile]]:
+    """Take the next images and their places, enough for a parcel; none at the end."""
+    taken: list[tuple[int, ImageFile]] = []
+    size_bytes = 0
+    for i, ref in images:
+        path = None if pool.reads_slowly else reader.local_path(ref)
+        source = read_file(ref, reader) if path is None else ImageFile(ref, path)
+        taken.append((i, source))
+        size_bytes += len(source.content) if path is None else ref.size_bytes or 0
+        if len(taken) == PARCEL_IMAGES or size_bytes >= PARCEL_BYTES:
+            break
+    return taken
+
+
+def _settle(ref: ImageRef, outcome: Outcome, out: npt.NDArray[np.uint8]) -> ImageInfo | Failure:
+    """Copy an image's pixels into `out`, uint8 [S, S, 3] RGB, and say what it is."""
+    image, error, size_bytes = outcome.image, outcome.error, outcome.size_bytes
+    if image is None:
+        assert error is not None
+        return Failure(ref, error.stage, error.error_type, error.message, size_bytes)
+    assert size_bytes is not None
+    out[:] = image.pixels
+    return ImageInfo(ref, outcome.sha256, image.width, image.height, image.format, size_bytes)
+
+
+def _sum_effort(outcomes: Sequence[Outcome]) -> Effort:
+    return Effort(
+        read_s=sum(outcome.read_s for outcome in outcomes),
+        decode_s=sum(outcome.decode_s for outcome in outcomes),
+        read_retries=sum(outcome.read_retries for outcome in outcomes),
+    )
+
+
+def _assemble(
+    chunk: Chunk,
+    pixels: npt.NDArray[np.uint8],
+    results: Sequence[ImageInfo | Failure | None],
+    effort: Effort,
+) -> DecodedChunk:
+    """Part the images from the failures, and leave these out of the pixels."""
+    assert None not in results
+    decoded = np.array([isinstance(result, ImageInfo) for result in results], bool)
+    return DecodedChunk(
+        chunk=chunk,
+        pixels=pixels if decoded.all() else pixels[decoded],
+        images=[result for result in results if isinstance(result, ImageInfo)],
+        failures=[result for result in results if isinstance(result, Failure)],
+        effort=effort,
+    )
+
+
+class DecodeImages(beam.PTransform[Any, Any]):
+    """Read, decode and resize: `Chunk` -> `DecodedChunk` with uint8 [n, S, S, 3] RGB pixels.
+
+    Args:
+        size: S, the target's width and height in pixels.
+        resize: see `beamvec.transforms.decoding.pixels.decode_image`.
+        pool: names the pool that decodes in each worker process.
+        reader: how images are read.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        resize: Resize,
+        pool: SharedPool | None = None,
+        reader: ImageReader = FILES,
+    ):
+        super().__init__()
+        self._size = size
+        self._resize = resize
+        self._pool = pool or SharedPool()
+        self._reader = reader
+
+    def expand(self, chunks: PCollection[Chunk]) -> PCollection[DecodedChunk]:
+        """Apply the transform."""
+        decode = _DecodeFn(self._size, self._resize, self._pool, self._reader)
+        return chunks | "Decode" >> beam.ParDo(decode)
+
+
+class _DecodeFn(beam.DoFn):
+    """Keeps threads that read, and the pool that decodes."""
+
+    def __init__(self, size: int, resize: Resize, pool: SharedPool, reader: ImageReader):
+        self._size = size
+        self._resize = resize
+        self._shared_pool = pool
+        self._reader = reader
+        self._images_in = Metrics.counter("beamvec", "images_in")
+        self._images_decoded = Metrics.counter("beamvec", "images_decoded")
+        self._images_failed = Metrics.counter("beamvec", "images_failed")
+
+    def setup(self) -> None:
+        self._threads = ThreadPoolExecutor(READ_THREADS, "decode")
+        self._pool = self._shared_pool.get()
+        self._pool.start()  # The processes get ready while the model is loaded.
+
+    def process(self, chunk: Chunk) -> Iterator[DecodedChunk]:
+        decoded = decode_chunk(
+            chunk, self._size, self._resize, self._threads, self._pool, self._reader
+        )
+        self._images_in.inc(len(chunk.refs))
+        self._images_decoded.inc(len(decoded.images))
+        self._images_failed.inc(len(decoded.failures))
+        yield decoded
+
+    def teardown(self) -> None:
+        self._threads.shutdown()
+
+
+beam.coders.registry.register_coder(DecodedChunk, InProcessCoder)

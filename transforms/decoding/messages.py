@@ -1,0 +1,171 @@
+"""What a `DecoderPool` and its processes say to each other: `Request`, `Turn` and `Answer`.
+
+A message is JSON, whose fields all have names, and a body of bytes: contents of files on the way
+there, pixels on the way back. Nothing is ever unpickled: a process that a hostile image has taken
+over could send anything.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from beamvec.transforms.decoding.outcome import Cause, Outcome
+from beamvec.transforms.decoding.pixels import DecodedImage
+from beamvec.transforms.decoding.resize import Resize
+
+_LENGTHS = struct.Struct("<II")
+"""What a message starts with: the lengths of its JSON and of its body, in bytes."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Decode the files of a parcel, one after the other.
+
+    Attributes:
+        size: S, the target's width and height in pixels.
+        resize: see `decode_image`.
+        files: for each its content, or the path of a local file, which the process reads itself.
+    """
+
+    size: int
+    resize: Resize
+    files: Sequence[bytes | str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields; of a content only its length, as the body has it.
+
+        >>> Request(8, "pad", ["a.jpg", b"GIF89a"]).to_json()["files"]
+        [{'path': 'a.jpg'}, {'length': 6}]
+        """
+        files = [{"path": f} if isinstance(f, str) else {"length": len(f)} for f in self.files]
+        return {"size": self.size, "resize": self.resize, "files": files}
+
+    def body(self) -> list[bytes]:
+        """Return the contents."""
+        return [file for file in self.files if isinstance(file, bytes)]
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any], body: bytes) -> Request:
+        """Restore a request from its fields and its body."""
+        files: list[bytes | str] = []
+        start = 0
+        for file in fields["files"]:
+            if "path" in file:
+                files.append(file["path"])
+            else:
+                files.append(body[start : start + file["length"]])
+                start += file["length"]
+        return cls(fields["size"], fields["resize"], files)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A large image waits for its turn, in which no other is decoded, or has it and is started."""
+
+    state: Literal["waiting", "started"]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields."""
+        return {"state": self.state}
+
+    def body(self) -> list[bytes]:
+        """Return nothing."""
+        return []
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any], body: bytes) -> Turn:
+        """Restore a turn from its fields."""
+        assert not body
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of the files of a request, in their order.
+
+    Attributes:
+        size: S, the width and height of all images in pixels.
+        outcomes: one for each file. An error of stage `read` says that the process could not read
+            a file; whoever asked may still be able to.
+    """
+
+    size: int
+    outcomes: Sequence[Outcome]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields, all but the pixels."""
+        return {"size": self.size, "outcomes": [_outcome_to_json(o) for o in self.outcomes]}
+
+    def body(self) -> list[bytes]:
+        """Return the pixels of the outcomes that have some."""
+        return [outcome.image.pixels.tobytes() for outcome in self.outcomes if outcome.image]
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any], body: bytes) -> Answer:
+        """Restore an answer; its pixels are views of the body, not copies."""
+        size = fields["size"]
+        pixels = iter(np.frombuffer(body, np.uint8).reshape(-1, size, size, 3))
+        return cls(size, [_outcome_from_json(outcome, pixels) for outcome in fields["outcomes"]])
+
+
+def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
+    fields = outcome._asdict()
+    image, error = fields.pop("image"), fields.pop("error")
+    if image:
+        fields["image"] = {"width": image.width, "height": image.height, "format": image.format}
+    if error:
+        fields["error"] = error._asdict()
+    return fields
+
+
+def _outcome_from_json(fields: dict[str, Any], pixels: Iterator[npt.NDArray[np.uint8]]) -> Outcome:
+    image, error = fields.pop("image", None), fields.pop("error", None)
+    return Outcome(
+        DecodedImage(next(pixels), **image) if image else None,
+        Cause(**error) if error else None,
+        **fields,
+    )
+
+
+Message = Request | Turn | Answer
+_KINDS: dict[str, type[Message]] = {"request": Request, "turn": Turn, "answer": Answer}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+
+
+# Without the search for circles, as tiny images are so many that it counts.
+_ENCODE = json.JSONEncoder(check_circular=False).encode
+
+
+def send(connection: socket.socket, message: Message) -> None:
+    """Send a message, in one piece: a small one costs a single system call."""
+    text = _ENCODE({"kind": _NAMES[type(message)], **message.to_json()}).encode()
+    body = message.body()
+    header = _LENGTHS.pack(len(text), sum(map(len, body)))
+    connection.sendall(b"".join((header, text, *body)))
+
+
+def receive(stream: BinaryIO) -> Message:
+    """Wait for a message.
+
+    Raises:
+        EOFError: if the other side has closed the connection.
+        TimeoutError: after the connection's own timeout.
+    """
+    text_length, body_length = _LENGTHS.unpack(_read(stream, _LENGTHS.size))
+    fields = json.loads(_read(stream, text_length))
+    return _KINDS[fields.pop("kind")].from_json(fields, _read(stream, body_length))
+
+
+def _read(stream: BinaryIO, length: int) -> bytes:
+    data = stream.read(length)
+    if len(data) < length:
+        raise EOFError
+    return data

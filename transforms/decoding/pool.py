@@ -1,0 +1,246 @@
+"""Decoding in processes of its own: a file that crashes or hangs the decoder costs one row.
+
+Each process decodes one image at a time, so it is always clear which one brought it down. It ends
+by itself when its parent is gone, however that died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from beamvec.transforms.decoding.decoder import Decoder, DecoderDiedError
+from beamvec.transforms.decoding.messages import Request
+from beamvec.transforms.decoding.outcome import Outcome
+from beamvec.transforms.decoding.pixels import DecodedImage
+from beamvec.transforms.decoding.reading import ImageFile
+from beamvec.transforms.decoding.resize import Resize
+from beamvec.transforms.decoding.retries import decode_with_retries
+from beamvec.transforms.files.readers import FILES, ImageReader
+from beamvec.transforms.machine import count_cpus
+from beamvec.transforms.records.images import ImageRef
+
+TIMEOUT_S = 120.0
+"""A decoder that takes longer for an image is killed; the largest images take some seconds."""
+
+PILLOW = "beamvec.transforms.decoding.pixels:decode_image"
+
+SLOW_PARCELS = 8
+"""So many parcels in a row must take longer to read than to decode before storage counts as slow;
+one or two may be a busy machine."""
+
+
+class DecoderError(Exception):
+    """An image could not be decoded.
+
+    Attributes:
+        error_type: the name of the decoder's exception, or `DecoderCrashed` or `DecoderTimeout`.
+    """
+
+    def __init__(self, error_type: str, message: str):
+        super().__init__(message)
+        self.error_type = error_type
+
+
+class PoolClosedError(RuntimeError):
+    """The pool has been closed; nothing can be said of the images that it was to decode."""
+
+
+class DecoderPool:
+    """Processes that decode images, started when they are first needed; for many threads.
+
+    Args:
+        count: processes, as many as cores that should decode.
+        decoder: what they call, `module:function`, with the signature of `decode_image`.
+        timeout_s: how long an image may take.
+    """
+
+    def __init__(self, count: int, decoder: str = PILLOW, timeout_s: float = TIMEOUT_S):
+        self._decoder = decoder
+        self._timeout_s = timeout_s
+        self._slow_parcels = 0
+        # Guards all below; None stands for a process that is not started.
+        self._changed = threading.Condition()
+        self._idle: deque[Decoder | None] = deque([None] * count)
+        self._busy: set[Decoder] = set()
+        self._closed = False
+
+    @property
+    def reads_slowly(self) -> bool:
+        """Whether files take longer to read than to decode, as on a network drive.
+
+        Decoders wait while they read, so callers should then read themselves, many at a time.
+        """
+        return self._slow_parcels >= SLOW_PARCELS
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def pids(self) -> list[int]:
+        """Return the ids of the processes that are there, in no particular order."""
+        with self._changed:
+            return [decoder.pid for decoder in (*self._idle, *self._busy) if decoder]
+
+    def start(self) -> None:
+        """Start the processes that are missing, without waiting until they are ready.
+
+        Raises:
+            PoolClosedError: if the pool is closed.
+        """
+        with self._changed:
+            self._require_open()
+            for i, decoder in enumerate(self._idle):
+                self._idle[i] = decoder or self._start_one()
+
+    def decode(self, data: bytes, size: int, resize: Resize) -> DecodedImage:
+        """Decode an image in one of the processes, waiting for one that is free.
+
+        Args:
+            data: the content of the file.
+            size: S, the target's width and height in pixels.
+            resize: see `decode_image`.
+
+        Raises:
+            DecoderError: if it cannot be decoded, or brings the decoder down.
+            PoolClosedError: if the pool is closed, or is while the image is decoded.
+        """
+        [outcome] = self.decode_parcel([ImageFile(ImageRef(""), data)], size, resize)
+        if outcome.image is None:
+            assert outcome.error
+            raise DecoderError(outcome.error.error_type, outcome.error.message)
+        return outcome.image
+
+    def decode_parcel(
+        self, parcel: Sequence[ImageFile], size: int, resize: Resize, reader: ImageReader = FILES
+    ) -> list[Outcome]:
+        """Decode some images in one of the processes, waiting for one that is free.
+
+        An image that brings it down costs the others nothing; see `decode_with_retries`.
+
+        Args:
+            parcel: the images; for those that could not be read, the outcome is that error.
+            size: S, the target's width and height in pixels.
+            resize: see `decode_image`.
+            reader: reads what a process could not.
+
+        Returns:
+            An outcome for each image, in their order.
+
+        Raises:
+            PoolClosedError: if the pool is closed, or is while the images are decoded.
+        """
+        ask = functools.partial(self._ask, size=size, resize=resize)
+        return decode_with_retries(parcel, ask, reader)
+
+    def _ask(self, sent: Sequence[ImageFile], size: int, resize: Resize) -> list[Outcome]:
+        request = Request(size, resize, [source.content for source in sent])
+        with self._borrow() as decoder:
+            try:
+                answer = decoder.ask(request)
+            except DecoderDiedError:
+                # One that `close` killed says nothing about the images, so they must not fail.
+                self._require_open()
+                raise
+        self._note_pace(answer.outcomes)
+        return [
+            outcome.add_effort(source.read_s, read_retries=source.read_retries)
+            if source.read_s
+            else outcome
+            for source, outcome in zip(sent, answer.outcomes, strict=True)
+        ]
+
+    def _note_pace(self, outcomes: Sequence[Outcome]) -> None:
+        if self.reads_slowly:
+            return
+        read_s = sum(outcome.read_s for outcome in outcomes)
+        is_slow = read_s > sum(outcome.decode_s for outcome in outcomes)
+        self._slow_parcels = self._slow_parcels + 1 if is_slow else 0
+
+    @contextlib.contextmanager
+    def _borrow(self) -> Iterator[Decoder]:
+        decoder = self._take()
+        try:
+            yield decoder
+        finally:
+            self._give_back(decoder)
+
+    def _take(self) -> Decoder:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._idle)
+            self._require_open()
+            # Its place is emptied only when there is a process: a failed start loses no place.
+            decoder = self._idle[0] or self._start_one()
+            self._idle.popleft()
+            self._busy.add(decoder)
+            return decoder
+
+    def _give_back(self, decoder: Decoder) -> None:
+        with self._changed:
+            self._busy.remove(decoder)
+            if not self._closed:
+                self._idle.append(decoder if decoder.is_alive() else None)
+                self._changed.notify()
+                return
+        decoder.stop()
+
+    def _start_one(self) -> Decoder:
+        return Decoder(self._decoder, self._timeout_s)
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise PoolClosedError("the pool has been closed; `SharedPool.get` makes a new one")
+
+    def close(self) -> None:
+        """End the processes, also those that are busy; whoever waits gets a `PoolClosedError`."""
+        with self._changed:
+            self._closed = True
+            idle = [decoder for decoder in self._idle if decoder]
+            self._idle.clear()
+            for decoder in self._busy:
+                decoder.kill()  # The thread that waits for it stops it.
+            self._changed.notify_all()
+        for decoder in idle:
+            decoder.stop()
+
+
+@dataclass(frozen=True)
+class SharedPool:
+    """A handle for the one pool that a process has for some settings; to be pickled and compared.
+
+    A runner makes many copies of a transform in a process, one for each thread. With a handle in it
+    they share a pool, so that as many processes decode as there are cores. Beam's own `Shared` is
+    not for this: it keeps only the object alive that was asked for last, and `RunInference` keeps
+    the model in it.
+
+    Attributes:
+        count: processes, None for one for each core.
+        decoder: see `DecoderPool`.
+        timeout_s: see `DecoderPool`.
+    """
+
+    count: int | None = None
+    decoder: str = PILLOW
+    timeout_s: float = TIMEOUT_S
+
+    def get(self) -> DecoderPool:
+        """Return the pool of this process, a new one if there is none or it has been closed.
+
+        Equal handles get the same pool. Keep what you get as long as your work lasts: so it ends
+        with a `PoolClosedError` when the pool is closed, and does not go on with a new one.
+        """
+        with _POOLS_LOCK:
+            pool = _POOLS.get(self)
+            if pool is None or pool.is_closed:
+                pool = DecoderPool(self.count or count_cpus(), self.decoder, self.timeout_s)
+                _POOLS[self] = pool
+            return pool
+
+
+_POOLS: dict[SharedPool, DecoderPool] = {}
+_POOLS_LOCK = threading.Lock()

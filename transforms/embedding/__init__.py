@@ -1,0 +1,1 @@
+"""Decoding and inference joined: for pipelines of others, and in memory without one."""

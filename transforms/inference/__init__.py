@@ -1,0 +1,1 @@
+"""From pixels to features: models, and the engines that run them."""

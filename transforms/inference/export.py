@@ -1,0 +1,87 @@
+"""Making a SavedModel with the TF-Hub feature vector interface from `keras.applications`.
+
+The interface: https://www.tensorflow.org/hub/reusable_saved_models.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from beamvec.errors import ModelError
+from beamvec.transforms.inference.contract import DEFAULT_INPUT_SIZE
+from beamvec.transforms.inference.model_files import import_tensorflow, write_weights_note
+
+KERAS_MODULES = {"ResNet50V2": "resnet_v2", "ResNet50": "resnet"}
+"""Architectures that can be exported, and the module of `keras.applications` that has each."""
+
+
+def export_model(architecture: str, weights: str, path: str, seed: int = 0) -> None:
+    """Write a SavedModel with the preprocessing inside and the features pooled.
+
+    It takes images float32 [N, 224, 224, 3] RGB in [0, 1] and returns float32 [N, 2048]. It is
+    callable with `training`, has `variables`, `trainable_variables` and `regularization_losses`,
+    and a signature `serving_default`.
+
+    Args:
+        architecture: a key of `KERAS_MODULES`.
+        weights: `imagenet` (downloaded by Keras), `random`, or a Keras weights file without the
+            classification layer.
+        path: the folder to write.
+        seed: fixes `random` weights.
+
+    Raises:
+        ModelError: if the architecture is unknown or the weights cannot be had.
+    """
+    if architecture not in KERAS_MODULES:
+        known = ", ".join(f"keras:{name}" for name in KERAS_MODULES)
+        raise ModelError(f"keras:{architecture} cannot be exported; choose one of {known}")
+    if weights not in ("imagenet", "random") and not os.path.isfile(weights):
+        raise ModelError(f"`weights={weights}`: no such file; or give imagenet or random")
+    tf = import_tensorflow()
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    module = getattr(keras.applications, KERAS_MODULES[architecture])
+    try:
+        model = getattr(module, architecture)(
+            include_top=False,
+            pooling="avg",
+            weights=None if weights == "random" else weights,
+            input_shape=(DEFAULT_INPUT_SIZE, DEFAULT_INPUT_SIZE, 3),
+        )
+    except Exception as error:  # Keras turns download errors and misfits into bare Exceptions.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"cannot load weights {weights}: {reason}") from error
+    root = as_feature_vector(tf, model, module.preprocess_input)
+    tf.saved_model.save(root, path, signatures={"serving_default": root.serving_default})
+    write_weights_note(path, weights if weights in ("imagenet", "random") else "file")
+
+
+def as_feature_vector(tf: Any, model: Any, preprocess: Any) -> Any:
+    """Wrap a Keras model into an object that `tf.saved_model.save` gives the TF-Hub interface.
+
+    Args:
+        tf: the tensorflow module.
+        model: a Keras model, images of its own scale [N, S, S, 3] -> features float32 [N, D].
+        preprocess: turns RGB values in [0, 255] into the model's own scale.
+    """
+    spec = tf.TensorSpec([None, *model.input_shape[1:]], tf.float32, name="inputs")
+    root = tf.train.Checkpoint()
+
+    @tf.function
+    def call(inputs: Any, training: bool = False) -> Any:
+        return model(preprocess(inputs * 255.0), training=training)
+
+    @tf.function(input_signature=[spec])
+    def serving_default(inputs: Any) -> dict[str, Any]:
+        return {"feature_vector": call(inputs, training=False)}
+
+    for training in (False, True):
+        call.get_concrete_function(spec, training=training)
+    root.__call__ = call
+    root.serving_default = serving_default
+    root.variables = [variable.value for variable in model.variables]
+    root.trainable_variables = [variable.value for variable in model.trainable_variables]
+    root.regularization_losses = []
+    return root

@@ -1,0 +1,189 @@
+"""TensorFlow as the engine: the SavedModel called as it was loaded, in one fixed shape.
+
+Freezing the variables or keeping an optimised graph on disk would not help: with TensorFlow 2.21 a
+frozen ResNet-v2-50 is no faster, and takes longer to load than the SavedModel itself. Mixed
+precision is a rewrite of the graph, made by TensorFlow when a function is first called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from socket import gethostname
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from beamvec.errors import ModelError
+from beamvec.transforms.inference.contract import (
+    choose_output,
+    read_dimension,
+    read_input_size,
+)
+from beamvec.transforms.inference.engine import CompiledModel, Engine, Precision
+from beamvec.transforms.inference.model_files import ModelFiles, first_line, import_tensorflow
+
+if TYPE_CHECKING:
+    from beamvec.transforms.inference.spec import ModelSpec
+
+_REWRITES = {
+    "bfloat16": "auto_mixed_precision_onednn_bfloat16",
+    "float16": "auto_mixed_precision",
+}
+"""Options of `tf.config.optimizer.set_experimental_options`; the first is for CPUs only."""
+
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+"""Features of CPUs that compute in bfloat16, as Linux names them."""
+
+_FLOAT16_CAPABILITY = (7, 0)
+
+
+def check_gpu() -> None:
+    """Raise `ModelError` where TensorFlow sees no GPU.
+
+    It would compute on the CPU without a word, many times slower than what is paid for.
+    """
+    tf = import_tensorflow()
+    if tf.config.list_physical_devices("GPU"):
+        return
+    advice = "it has no NVIDIA device; ask for a machine that has one, or for no GPU"
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        advice = "the driver or CUDA's libraries are missing; pip install 'beamvec[gpu]'"
+    raise ModelError(f"a GPU is required, and TensorFlow sees none on {gethostname()}: {advice}")
+
+
+def check_precision(tf: Any, precision: Precision) -> None:
+    """Raise `ModelError` where this machine has no use for a precision."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if precision == "bfloat16":
+        if gpus:
+            raise ModelError(
+                "`precision=bfloat16` is for CPUs, and this machine has a GPU, where TensorFlow's "
+                "mixed precision is float16: use `precision=float16`"
+            )
+        has_onednn = os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0"
+        if not (has_onednn and BFLOAT16_FLAGS & read_cpu_flags()):
+            raise ModelError(
+                "`precision=bfloat16` would be no faster here: it needs a CPU with AVX512_BF16 or "
+                "AMX, and oneDNN in TensorFlow; use `precision=float32`"
+            )
+    if precision == "float16" and not any(_has_tensor_cores(tf, gpu) for gpu in gpus):
+        raise ModelError(
+            "`precision=float16` needs a GPU of compute capability 7.0 or more, and TensorFlow "
+            "sees none here; use `precision=float32`, or bfloat16 on a CPU that has it"
+        )
+
+
+def read_cpu_flags() -> set[str]:
+    """Return the features of this machine's CPUs; none where Linux does not tell them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith("flags") for flag in line.split()}
+
+
+def _has_tensor_cores(tf: Any, gpu: Any) -> bool:
+    details = tf.config.experimental.get_device_details(gpu)
+    return details.get("compute_capability", (0, 0)) >= _FLOAT16_CAPABILITY
+
+
+def compile_model(files: ModelFiles, spec: ModelSpec) -> CompiledModel:
+    """Load a SavedModel, for batches of one size.
+
+    Models of different precisions must not be called at the same time: TensorFlow's option for it
+    belongs to the process, and stays as the last call left it. Setting it back after each call
+    would let one thread change what another is about to do.
+
+    Raises:
+        ModelError: if it is no image feature vector model, the precision is of no use here, or
+            there is no GPU and the spec wants one.
+    """
+    tf = import_tensorflow()
+    if spec.device == "gpu":
+        check_gpu()
+    check_precision(tf, spec.precision)
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # In use already, by whoever else is in here.
+            tf.config.experimental.set_memory_growth(gpu, True)
+    try:
+        loaded = tf.saved_model.load(files.path)
+    except Exception as error:  # TensorFlow raises what it likes on damaged files.
+        raise ModelError(f"cannot load the model {files.handle}: {first_line(error)}") from error
+    handle = files.handle
+    size = _input_size(loaded, handle)
+    shape = (spec.batch_size, size, size, 3)
+    function, entry = _build_function(tf, loaded, handle, shape)
+    rewrites = {option: name == spec.precision for name, option in _REWRITES.items()}
+
+    def call(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        tf.config.optimizer.set_experimental_options(rewrites)
+        output: npt.NDArray[np.float32] = function(tf.constant(pixels)).numpy()
+        return output
+
+    output = function.structured_outputs
+    dimension = read_dimension(handle, output.dtype.name, _as_list(output.shape))
+    if dimension is None:
+        dimension = call(np.zeros(shape, np.uint8)).shape[1]
+    return CompiledModel(size, dimension, entry, call)
+
+
+def _as_list(shape: Any) -> list[int | None]:
+    return [None] * 2 if shape.rank is None else shape.as_list()
+
+
+def _input_size(loaded: Any, handle: str) -> int:
+    signature = getattr(loaded, "signatures", {}).get("serving_default")
+    if signature is None:
+        return read_input_size(handle, ["images"], "float32", [None, None, None, 3])
+    inputs = signature.structured_input_signature[1]
+    spec = next(iter(inputs.values()))
+    shape = spec.shape.as_list() if spec.shape.rank is not None else [None] * 4
+    return read_input_size(handle, list(inputs), spec.dtype.name, shape)
+
+
+def _build_function(
+    tf: Any, loaded: Any, handle: str, shape: tuple[int, int, int, int]
+) -> tuple[Any, str]:
+    """Trace uint8 images -> features once, for one shape."""
+    entries: dict[str, Callable[[Any], Any]] = {}
+    if callable(loaded):
+        entries["__call__(training=False)"] = lambda images: loaded(images, training=False)
+    signature = getattr(loaded, "signatures", {}).get("serving_default")
+    if signature is not None:
+        (name,) = signature.structured_input_signature[1]
+        entries["serving_default"] = lambda images: signature(**{name: images})
+    reason = "it has neither a callable with `training` nor a signature serving_default"
+    for entry, embed in entries.items():
+        try:
+            return _trace(tf, embed, handle, shape), entry
+        except ModelError:
+            raise
+        except (TypeError, ValueError, tf.errors.OpError) as error:
+            reason = first_line(error)
+    raise ModelError(f"{handle} is no image feature vector model: {reason}")
+
+
+def _trace(
+    tf: Any, embed: Callable[[Any], Any], handle: str, shape: tuple[int, int, int, int]
+) -> Any:
+    # With a second argument, even a default one, TensorFlow would print all pixels at each call.
+    def features(pixels: Any) -> Any:
+        output = embed(tf.cast(pixels, tf.float32) / 255.0)
+        return output[choose_output(handle, output)] if isinstance(output, dict) else output
+
+    signature = [tf.TensorSpec(shape, tf.uint8)]
+    return tf.function(features, input_signature=signature, autograph=False).get_concrete_function()
+
+
+ENGINE = Engine(
+    name="tensorflow",
+    precisions=("float32", "bfloat16", "float16"),
+    devices=("any", "gpu"),
+    packages=("tensorflow",),
+    extra=None,
+    compile=compile_model,
+)

@@ -1,0 +1,1 @@
+"""Which images there are: each kind of input, listed as `ImageRef`s."""

@@ -1,0 +1,1 @@
+"""From features to the files of a dataset."""

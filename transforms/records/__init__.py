@@ -1,0 +1,1 @@
+"""What flows between the rooms: images, chunks, accounts, and how they are encoded."""
