@@ -20,6 +20,7 @@ While a run works there, it holds beside them::
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -47,6 +48,10 @@ class FolderState(Enum):
     UNFINISHED = "unfinished"
     PUBLISHING = "publishing"
     FINISHED = "finished"
+
+
+WORK_FILES = (RUN_FILE, _SETTINGS_FILE, _TOTAL_FILE, _PUBLICATION_FILE)
+"""Names beside the chunk files."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,18 @@ class Layout:
     def staged(self) -> Layout:
         """Where the tables of an append are written, until they are whole."""
         return Layout(f"{self.chunks}/{_PARTS_DIR}")
+
+
+_PART_NAME = re.compile(r"part-(a\d{4,}-)?\d{5,}-of-\d{5,}\.parquet")
+
+
+def is_part_name(name: str) -> bool:
+    """Tell whether a file has the name of a part.
+
+    >>> is_part_name("part-00003-of-00012.parquet"), is_part_name("part-0.parquet")
+    (True, False)
+    """
+    return _PART_NAME.fullmatch(name) is not None
 
 
 def part_name(index: int, count: int, generation: int = 0) -> str:

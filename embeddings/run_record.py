@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from beamvec.embeddings.layout import FAILURES_DIR
 from beamvec.embeddings.old_records import upgrade
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.embeddings.typed_json import load_object, parse
@@ -183,6 +184,7 @@ class RunRecord:
         model_loads: how often the model was loaded.
         timings: what took how long.
         throughput: images over time.
+        files: sizes in bytes of the parts, by table and name.
         notes: what else is worth knowing, such as that an unfinished run was started over.
         appended: the appends, in order.
     """
@@ -207,6 +209,7 @@ class RunRecord:
     model_loads: int = 0
     timings: Timings = Timings()
     throughput: Throughput = Throughput()
+    files: dict[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     appended: tuple[RunRecord, ...] = ()
 
@@ -216,11 +219,16 @@ class RunRecord:
         return self.appended[-1] if self.appended else self
 
     def append(self, later: RunRecord) -> RunRecord:
-        """Return the record of this dataset after one more run has appended to it."""
+        """Return the record of this dataset after one more run has appended to it.
+
+        An append replaces the parts of `failures`.
+        """
+        kept = {name: size for name, size in self.files.items() if not _is_failures(name)}
         return replace(
             self,
             counts=self.counts.add(later.counts),
             failures=later.failures,
+            files={**kept, **later.files},
             appended=(*self.appended, later),
         )
 
@@ -291,3 +299,7 @@ class RunRecord:
             settings = {**settings, "fingerprint": settings.get("model")}
         old = {"settings": settings, "generation": generation, "model": "", "dimension": 0}
         return parse(cls, {**old, "state": "running"}, path)
+
+
+def _is_failures(name: str) -> bool:
+    return name.startswith(f"{FAILURES_DIR}/")

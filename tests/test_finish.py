@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beamvec.embeddings import RunRecord
-from beamvec.embeddings.layout import Layout
+from beamvec.embeddings.layout import TABLE_DIRS, Layout, part_name
 from beamvec.embeddings.run_record import Counts, FailureCount, InputRecord, Settings
 from beamvec.pipeline.run.finish import (
     AccountingError,
@@ -99,7 +99,7 @@ def begun(tmp_path):
 
 
 def test_the_end_leaves_record_and_mark_and_no_chunks(begun, tmp_path):
-    storage.write_file(begun.layout.chunk_file("ab"), b"")
+    storage.write_file(begun.layout.chunk_file("ab" * 32), b"")
     close_accounts(Account(inputs=1, embeddings=1), begun)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["_SUCCESS", "run.json"]
     assert RunRecord.from_json((tmp_path / "run.json").read_bytes(), "f").state == "finished"
@@ -115,9 +115,11 @@ def test_an_append_is_published_and_can_be_published_again(begun, tmp_path, monk
     before = finish_record(Account(inputs=1, failures=1), begun, 1010.0)
     later = replace(begun, record=replace(RECORD, generation=1), before=before)
     layout = begun.layout
-    storage.write_file(f"{layout.table('failures')}/old.parquet", b"old")
-    for table in ("embeddings", "failures", "_inputs"):
-        storage.write_file(f"{layout.staged.table(table)}/new.parquet", b"new")
+    old, new = part_name(0, 1), part_name(0, 1, 1)
+    storage.write_file(f"{layout.table('failures')}/{old}", b"old")
+    files = {f"{table}/{new}": 3 for table in TABLE_DIRS}
+    for name in files:
+        storage.write_file(f"{layout.staged.path}/{name}", b"new")
     moved = []
     rename = storage.rename
 
@@ -130,13 +132,10 @@ def test_an_append_is_published_and_can_be_published_again(begun, tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(storage, "rename", die)
         with pytest.raises(OSError, match="killed"):
-            close_accounts(Account(embeddings=1), later)
+            close_accounts(Account(embeddings=1, files=files), later)
     assert not (tmp_path / "_SUCCESS").exists()
     publish(layout)
     found = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
-    assert found == {
-        *("run.json", "_SUCCESS", "embeddings/new.parquet", "failures/new.parquet"),
-        "_inputs/new.parquet",
-    }
+    assert found == {"run.json", "_SUCCESS", *files}
     content = json.loads((tmp_path / "run.json").read_text())
     assert len(content["appended"]) == 1

@@ -56,7 +56,7 @@ def test_a_begun_run_can_go_on_with_the_same_settings_only(layout):
 
 def test_chunks_are_kept_only_for_a_run_that_can_go_on(layout, tmp_path):
     prepare_output(layout, RECORD, FoundOutput(FolderState.EMPTY))
-    chunk = tmp_path / "out" / "chunks" / "ab.parquet"
+    chunk = tmp_path / "out" / "chunks" / f"{'ab' * 32}.parquet"
     chunk.write_bytes(b"")
     prepare_output(layout, RECORD, find_output(layout, SETTINGS, overwrite=False))
     assert chunk.exists()

@@ -39,7 +39,7 @@ def test_a_run_killed_at_its_last_files_leaves_nothing_behind(extract, photos, t
     (output / "run.json").unlink()
     (output / "chunks").mkdir()
     (output / f"{name}.{TEMPORARY}").write_text("{")
-    for table in ("embeddings", "failures"):
+    for table in ("embeddings", "failures", "_inputs"):
         (output / table).rename(tmp_path / table)
     assert extract("--input", photos / "group0") == 0
     assert (hash_files(output), sorted(os.listdir(output))) == (hashes, names)

@@ -50,7 +50,8 @@ def test_files_are_listed_at_one_depth_or_at_any(root):
     folder = storage.join(root, "folder")
     assert sorted(storage.list_files(folder)) == [f"{folder}/a", f"{folder}/b"]
     below = [f"{folder}/{name}" for name in ("a", "b", "sub/c", "sub/deep/d")]
-    assert sorted(storage.list_tree(folder)) == below
+    assert sorted(entry.path for entry in storage.list_tree(folder)) == below
+    assert all(entry.is_file and entry.size_bytes == 0 for entry in storage.list_tree(folder))
     assert storage.list_files(storage.join(root, "nowhere")) == []
     assert storage.list_tree(storage.join(root, "nowhere")) == []
 
@@ -66,16 +67,35 @@ def test_files_are_moved_and_deleted(root):
     assert not storage.exists(two)
 
 
-def test_a_folder_is_deleted_with_all_that_it_holds(tmp_path):
+def test_what_is_named_is_deleted_and_folders_that_are_empty_then(tmp_path):
     (tmp_path / "kept").write_text("")
-    storage.write_file(f"{tmp_path}/f/sub/a", b"")
+    for name in ("f/sub/a", "f/b", "f/mine"):
+        storage.write_file(f"{tmp_path}/{name}", b"")
     (tmp_path / "f" / "link").symlink_to(tmp_path / "kept")
-    (tmp_path / "g").symlink_to(tmp_path / "f")
-    storage.delete(str(tmp_path / "g"))
-    assert (tmp_path / "f" / "sub" / "a").exists()
-    storage.delete(str(tmp_path / "f"))
+    folder = str(tmp_path / "f")
+    storage.delete_files([f"{folder}/{name}" for name in ("sub/a", "b", "gone")], folder)
+    assert sorted(os.listdir(folder)) == ["link", "mine"]
+    storage.delete_files([f"{folder}/link", f"{folder}/mine"], folder)
     assert os.listdir(tmp_path) == ["kept"]
-    storage.delete(f"{tmp_path}/kept/below")
+
+
+def test_no_folder_is_deleted_with_what_it_holds(tmp_path):
+    storage.write_file(f"{tmp_path}/f/a", b"")
+    with pytest.raises(OSError, match="directory"):
+        storage.delete(f"{tmp_path}/f")
+    storage.delete(f"{tmp_path}/nowhere")
+    storage.delete(f"{tmp_path}/f/a/below")
+    assert (tmp_path / "f" / "a").exists()
+
+
+def test_links_are_listed_and_not_followed(tmp_path):
+    storage.write_file(f"{tmp_path}/f/a", b"")
+    (tmp_path / "g").mkdir()
+    (tmp_path / "g" / "link").symlink_to(tmp_path / "f")
+    ((path, _, is_file),) = storage.list_tree(str(tmp_path / "g"))
+    assert (path, is_file) == (str(tmp_path / "g" / "link"), False)
+    ((path, _, is_file),) = storage.list_tree(path)
+    assert (path, is_file) == (str(tmp_path / "g" / "link"), False)
 
 
 def test_what_cannot_be_read_is_an_os_error(root):

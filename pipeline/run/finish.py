@@ -14,7 +14,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from beamvec.embeddings.layout import EMBEDDINGS_DIR, FAILURES_DIR, INPUTS_DIR, Layout
+from beamvec.embeddings.layout import FAILURES_DIR, TABLE_DIRS, Layout, is_part_name
 from beamvec.embeddings.run_record import (
     Counts,
     FailureCount,
@@ -22,6 +22,8 @@ from beamvec.embeddings.run_record import (
     Throughput,
     Timings,
 )
+from beamvec.errors import OutputError
+from beamvec.pipeline.run.belongings import clear_work
 from beamvec.transforms.files import storage
 from beamvec.transforms.records.account import Account
 
@@ -87,6 +89,7 @@ def _finish_this_run(account: Account, begun: Begun, finished_s: float) -> RunRe
             for (stage, error_type), error in sorted(account.errors.items())
         ),
         changed=account.changed_uris,
+        files=account.files,
         model_loads=len(account.load_ids),
         timings=Timings(
             launched=format_time(begun.launched_s),
@@ -124,38 +127,80 @@ def format_time(time_s: float) -> str:
 
 def close_accounts(account: Account, begun: Begun) -> None:
     """Write `run.json`, then `_SUCCESS`, then remove the chunk files."""
-    layout, record = begun.layout, finish_record(account, begun, time.time())
+    layout = begun.layout
     if begun.before is None:
-        _finish(layout, record)
+        _finish(layout, finish_record(account, begun, time.time()))
         return
-    tables = [EMBEDDINGS_DIR, INPUTS_DIR] if account.embeddings else []
-    publication = {
-        "run": asdict(record),
-        "tables": [*tables, FAILURES_DIR],
-        "replaced": storage.list_files(layout.table(FAILURES_DIR)),
-    }
-    storage.write_file(layout.publication_file, json.dumps(publication).encode())
+    # An append that embeds nothing leaves the other tables as they are.
+    tables = TABLE_DIRS if account.embeddings else (FAILURES_DIR,)
+    files = {name: size for name, size in account.files.items() if name.split("/")[0] in tables}
+    record = finish_record(replace(account, files=files), begun, time.time())
+    names = map(_name, storage.list_files(layout.table(FAILURES_DIR)))
+    replaced = [name for name in names if is_part_name(name)]
+    content = {"run": asdict(record), "added": list(files), "replaced": replaced}
+    storage.write_file(layout.publication_file, json.dumps(content).encode())
     publish(layout)
 
 
 def publish(layout: Layout) -> None:
-    """Move the parts of an append into the dataset; killed at any moment, it can be done again."""
-    path = layout.publication_file
-    publication = json.loads(storage.read_bytes(path))
+    """Move the parts of an append into the dataset; killed at any moment, it can be done again.
+
+    Its plan holds names of parts only: wherever the folder has been copied or moved to, nothing
+    outside of it is touched, whoever wrote the plan.
+
+    Raises:
+        OutputError: if the plan is damaged, or names what no run would.
+    """
+    run, added, replaced = _read_publication(layout)
     storage.delete(layout.success_file)
-    for table in publication["tables"]:
-        for staged in storage.list_files(layout.staged.table(table)):
-            name = staged.rpartition("/")[2]
-            storage.rename(staged, storage.join(layout.table(table), name))
-    for replaced in publication["replaced"]:
-        storage.delete(replaced)
-    _finish(layout, RunRecord.from_json(json.dumps(publication["run"]), path))
+    for name in added:
+        staged = storage.join(layout.staged.path, name)
+        if storage.exists(staged):  # Else it was moved before the run was killed.
+            storage.rename(staged, storage.join(layout.path, name))
+    for name in replaced:
+        if f"{FAILURES_DIR}/{name}" not in added:
+            storage.delete(storage.join(layout.table(FAILURES_DIR), name))
+    _finish(layout, run)
+
+
+def _read_publication(layout: Layout) -> tuple[RunRecord, list[str], list[str]]:
+    """Return the record to write, the parts to move in, and those of failures to delete."""
+    path = layout.publication_file
+    advice = "restore it, or make the dataset anew in another `output`"
+    try:
+        content = json.loads(storage.read_bytes(path))
+        run = RunRecord.from_json(json.dumps(content["run"]), path)
+        added = content["added"] if "added" in content else _list_staged(layout, content["tables"])
+        replaced = [_name(name) for name in content["replaced"]]
+        places = [name.split("/") for name in added]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise OutputError(f"{path} is damaged: {error}; {advice}") from error
+    names = [*replaced, *(place[-1] for place in places)]
+    if not all(len(place) == 2 and place[0] in TABLE_DIRS for place in places) or not all(
+        map(is_part_name, names)
+    ):
+        raise OutputError(f"{path} names files that no run of beamvec would; {advice}")
+    return run, added, replaced
+
+
+def _list_staged(layout: Layout, tables: Iterable[str]) -> list[str]:
+    """Return what a plan of format 1 moves, which names tables only."""
+    known = [table for table in TABLE_DIRS if table in tables]
+    return [
+        f"{table}/{_name(path)}"
+        for table in known
+        for path in storage.list_files(layout.staged.table(table))
+    ]
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _finish(layout: Layout, record: RunRecord) -> None:
     storage.write_file(layout.run_file, record.to_json().encode())
     storage.write_file(layout.success_file, b"\n")
-    storage.delete(layout.chunks)
+    clear_work(layout)
 
 
 def _sum_accounts(accounts: Iterable[Account]) -> Account:

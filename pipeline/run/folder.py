@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from beamvec.embeddings.layout import (
-    CHUNKS_DIR,
-    EMBEDDINGS_DIR,
-    FAILURES_DIR,
-    RUN_FILE,
-    TABLE_DIRS,
-    FolderState,
-    Layout,
-)
+from beamvec.embeddings.layout import TABLE_DIRS, FolderState, Layout
 from beamvec.embeddings.run_record import RunRecord, Settings
 from beamvec.errors import BeamvecError, OutputError
+from beamvec.pipeline.run.belongings import (
+    clear_staged,
+    find_leftovers,
+    find_parts,
+    find_work,
+)
 from beamvec.transforms.files import storage
-
-# Under these names `storage.open_atomically` leaves the files of a run that is killed.
-_LEFTOVER = re.compile(r"(run\.json|settings\.json|_SUCCESS)\.[0-9a-f]{32}\.tmp")
 
 
 @dataclass(frozen=True)
@@ -115,13 +108,13 @@ def find_output(layout: Layout, settings: Settings, overwrite: bool) -> FoundOut
         return FoundOutput(FolderState.EMPTY)
     differences = made_with.differences(settings)
     if differences and not overwrite:
-        what = "dataset" if found.is_finished else "unfinished run"
+        what = "a dataset" if found.is_finished else "an unfinished run"
         raise OutputError(
-            f"{layout.path} holds a {what} made with other settings: {differences}; choose "
+            f"{layout.path} holds {what} made with other settings: {differences}; choose "
             "another `output`, or replace it with `overwrite=True`"
         )
     found = _start_over(found, settings)
-    return FoundOutput(FolderState.EMPTY) if differences else found
+    return FoundOutput(FolderState.EMPTY, run) if differences else found
 
 
 def _start_over(found: FoundOutput, settings: Settings) -> FoundOutput:
@@ -137,28 +130,23 @@ def _start_over(found: FoundOutput, settings: Settings) -> FoundOutput:
 
 
 def _refuse_foreign(layout: Layout, run: RunRecord | None) -> None:
-    for name in (EMBEDDINGS_DIR, FAILURES_DIR, RUN_FILE, CHUNKS_DIR):
-        path = f"{layout.path}/{name}"
-        with _output_errors(f"cannot read `output={layout.path}`"):
-            if not storage.exists(path) and not storage.list_files(path):
-                continue
-            if name == CHUNKS_DIR and _is_just_begun(layout):
-                continue
-        if name == RUN_FILE and run is not None and run.state != "finished":
-            continue
+    """Refuse a folder that holds names of a dataset, and neither a dataset nor half a run.
+
+    A run that was killed in its first moments may have left an empty folder, or its record.
+    """
+    with _output_errors(f"cannot read `output={layout.path}`"):
+        begun = run is not None and run.state != "finished"
+        marks = [layout.success_file, *(() if begun else (layout.run_file,))]
+        found = [path for path in marks if storage.exists(path)]
+        found += [
+            entry.path for name in TABLE_DIRS for entry in storage.list_tree(layout.table(name))
+        ]
+        work = find_work(layout)
+    if found or not all(path.endswith(".tmp") for path in work):
         raise OutputError(
-            f"{path} is there, but not as part of a dataset of beamvec's; choose another "
-            "`output`, or remove it"
+            f"{(found or work)[0]} is there, but not as part of a dataset of beamvec's; choose "
+            "another `output`, or remove it"
         )
-
-
-def _is_just_begun(layout: Layout) -> bool:
-    """Tell whether the chunk files' folder is of a run killed while it wrote its first file."""
-    return all(map(_is_leftover, storage.list_tree(layout.chunks)))
-
-
-def _is_leftover(path: str) -> bool:
-    return _LEFTOVER.fullmatch(posixpath.basename(path)) is not None
 
 
 def prepare_output(layout: Layout, record: RunRecord, found: FoundOutput) -> None:
@@ -175,21 +163,23 @@ def prepare_output(layout: Layout, record: RunRecord, found: FoundOutput) -> Non
         OutputError: if the folder cannot be written.
     """
     append = record.generation > 0
-    parts = layout.staged if append else layout
     with _output_errors(f"cannot write to `output={layout.path}`"):
+        # All that there is to delete is looked at before anything is deleted.
+        parts, work = find_parts(layout, found.run), find_work(layout)
         if not found.can_go_on(record) or (found.is_finished and not append):
-            storage.delete(layout.chunks)
+            storage.delete_files(work, layout.chunks)
         # Before anything is cleared: killed in between, the folder still tells whose it is.
         write_record(layout, record)
-        if not append:
-            storage.delete(layout.success_file)
         # What a run before has merged may have been cut into other parts.
-        for name in TABLE_DIRS:
-            storage.delete(parts.table(name))
-        for path in storage.list_files(layout.path):
-            if _is_leftover(path):
-                storage.delete(path)
-        if not append:  # Until the end, that of an append stands beside the chunk files only.
+        clear_staged(layout)
+        for path in find_leftovers(layout):
+            storage.delete(path)
+        if not append:  # Until the end, an append leaves the dataset as it is.
+            storage.delete(layout.success_file)
+            for name in TABLE_DIRS:
+                folder = layout.table(name)
+                own = [path for path in parts if path.startswith(f"{folder}/")]
+                storage.delete_files(own, folder)
             storage.write_file(layout.run_file, record.to_json().encode())
 
 

@@ -19,6 +19,7 @@ from beamvec import __version__
 from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
 from beamvec.embeddings.run_record import InputRecord, RunRecord, Settings, Timings
 from beamvec.errors import OutputError, PipelineError, TooManyFailuresError
+from beamvec.pipeline.run.belongings import clear_work
 from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.dataflow import (
     asks_for_gpu,
@@ -231,7 +232,7 @@ def _confirm(config: ExtractConfig, found: FoundOutput, observer: Observer) -> R
     assert found.run is not None
     run = found.run
     if not (found.begun and found.begun.generation):  # The chunks are not of half an append.
-        storage.delete(config.layout.chunks)
+        clear_work(config.layout)
     now = account_inputs(config.source.list_images())
     if f"{now.input_digest:064x}" != run.input.digest:
         raise OutputError(

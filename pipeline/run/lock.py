@@ -84,7 +84,7 @@ def _hold_local(path: str) -> Iterator[None]:
 def _lock_file(path: str) -> int:
     os.makedirs(os.path.dirname(path), exist_ok=True)
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

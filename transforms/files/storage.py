@@ -12,11 +12,10 @@ import functools
 import importlib.util
 import os
 import random
-import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from types import ModuleType
 from typing import BinaryIO, NamedTuple
@@ -233,14 +232,12 @@ def exists(path: str) -> bool:
 
 
 def delete(path: str) -> None:
-    """Delete a file or a folder with all that it holds; what does not exist is no error."""
+    """Delete a file; what does not exist is no error. No folder is deleted with its content."""
     if not is_local(path):
-        _stores().delete(list_files(path) or [path])
-    elif os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    else:
-        with suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(path)
+        _stores().delete([path])
+        return
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.unlink(path)
 
 
 def rename(source: str, target: str) -> None:
@@ -263,11 +260,56 @@ def list_files(folder: str) -> list[str]:
         return []
 
 
-def list_tree(folder: str) -> list[str]:
-    """List the files below a folder, at any depth; a folder that does not exist is empty."""
+class Entry(NamedTuple):
+    """What stands below a folder.
+
+    Attributes:
+        path: its path.
+        size_bytes: its size.
+        is_file: whether it is a plain file: no link, pipe or device.
+    """
+
+    path: str
+    size_bytes: int | None
+    is_file: bool
+
+
+def list_tree(folder: str) -> list[Entry]:
+    """List all but folders below a folder, at any depth; links are listed, and not followed.
+
+    A folder that does not exist is empty; one that is a link is listed as itself.
+    """
     if not is_local(folder):
-        return [file.path for file in match(join(folder, "**"))]
-    return [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
+        with suppress(FileNotFoundError):
+            return [Entry(file.path, file.size_bytes, True) for file in match(join(folder, "**"))]
+        return []
+    if os.path.islink(folder) or os.path.isfile(folder):
+        return [Entry(folder, None, False)]
+    return list(_walk(folder)) if os.path.isdir(folder) else []
+
+
+def _walk(folder: str) -> Iterator[Entry]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path)
+            else:
+                size_bytes = entry.stat(follow_symlinks=False).st_size
+                yield Entry(entry.path, size_bytes, entry.is_file(follow_symlinks=False))
+
+
+def delete_files(paths: Sequence[str], folder: str) -> None:
+    """Delete files below a folder, and then the folder and those in it that hold nothing more."""
+    if not is_local(folder):
+        if paths:
+            _stores().delete(list(paths))  # Many in one request.
+        return
+    for path in paths:
+        delete(path)
+    if os.path.isdir(folder) and not os.path.islink(folder):
+        for at, _, _ in os.walk(folder, topdown=False):
+            with suppress(OSError):  # Something is in it that was not to be deleted.
+                os.rmdir(at)
 
 
 def match(pattern: str, limit: int | None = None) -> list[ListedFile]:

@@ -39,10 +39,12 @@ def merge_shard(shard: int, shards: int, results: Iterable[ChunkResult], target:
         The rows written, and sums over the results.
     """
     chunks = sorted(results, key=lambda result: result.position)
+    sizes: dict[str, int] = {}
     name = layout.part_name(shard, shards, target.generation)
 
     def open_part(folder: str, columns: pa.Schema) -> AbstractContextManager[_AddRows]:
-        return _open_part(storage.join(target.parts.table(folder), name), columns)
+        path = storage.join(target.parts.table(folder), name)
+        return _open_part(path, columns, lambda size: sizes.update({f"{folder}/{name}": size}))
 
     failures, embeddings = (
         schema.with_metadata(schema.table_schema(table, target.columns), target.metadata)
@@ -65,7 +67,7 @@ def merge_shard(shard: int, shards: int, results: Iterable[ChunkResult], target:
             add_embeddings(embedded)
             add_inputs(embedded)
             total += _account_chunk(chunk, embedded.num_rows)
-    return total
+    return total + Account(files=sizes)
 
 
 def _account_chunk(chunk: ChunkResult, embeddings: int) -> Account:
@@ -99,29 +101,30 @@ def _read_chunk(path: str) -> pa.Table:
 
 
 @contextmanager
-def _open_part(path: str, target: pa.Schema) -> Iterator[_AddRows]:
+def _open_part(
+    path: str, target: pa.Schema, tell_size: Callable[[int], None]
+) -> Iterator[_AddRows]:
     """Write a part in row groups of `ROW_GROUP_ROWS` rows, of which the last may be shorter.
 
     Yields a function that takes the rows, in tables of any size with the target's columns at least.
     """
     size = schema.ROW_GROUP_ROWS
-    with (
-        storage.open_atomically(path) as file,
-        pq.ParquetWriter(file, target, **schema.parquet_options(target)) as writer,
-    ):
-        held = target.empty_table()
+    with storage.open_atomically(path) as file:
+        with pq.ParquetWriter(file, target, **schema.parquet_options(target)) as writer:
+            held = target.empty_table()
 
-        def add_rows(table: pa.Table) -> None:
-            nonlocal held
-            held = pa.concat_tables([held, table.select(target.names).cast(target)])
-            while held.num_rows >= size:
-                with os_errors(path):  # Of the parts that are open, this one.
-                    writer.write_table(held.slice(0, size), row_group_size=size)
-                held = held.slice(size)
+            def add_rows(table: pa.Table) -> None:
+                nonlocal held
+                held = pa.concat_tables([held, table.select(target.names).cast(target)])
+                while held.num_rows >= size:
+                    with os_errors(path):  # Of the parts that are open, this one.
+                        writer.write_table(held.slice(0, size), row_group_size=size)
+                    held = held.slice(size)
 
-        yield add_rows
-        if held.num_rows:
-            writer.write_table(held, row_group_size=size)
+            yield add_rows
+            if held.num_rows:
+                writer.write_table(held, row_group_size=size)
+        tell_size(file.tell())
 
 
 class MergeShards(beam.PTransform[Any, Any]):

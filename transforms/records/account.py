@@ -39,6 +39,7 @@ class Account:
         changed: how many of them have another size or time than when they were embedded.
         changed_uris: the first of those in alphabetical order.
         input_digest: sum of the refs' digests modulo 2**256, the same in any order.
+        files: sizes in bytes of the parts that were written, by table and name.
     """
 
     inputs: int = 0
@@ -55,6 +56,7 @@ class Account:
     changed: int = 0
     changed_uris: tuple[str, ...] = ()
     input_digest: int = 0
+    files: dict[str, int] = field(default_factory=dict)
 
     def __add__(self, other: Account) -> Account:
         """Add the accounts of two disjoint parts."""
@@ -73,6 +75,7 @@ class Account:
             changed=self.changed + other.changed,
             changed_uris=tuple(sorted(self.changed_uris + other.changed_uris)[:NAMED]),
             input_digest=(self.input_digest + other.input_digest) % 2**256,
+            files={**self.files, **other.files},
         )
 
 
