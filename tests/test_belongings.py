@@ -237,3 +237,14 @@ def test_the_record_tells_of_each_file_and_its_size(extract, photos, tmp_path):
         files = json.loads((output / "run.json").read_text())["files"]
         found = list(output.rglob("*.parquet"))
         assert files == {str(path.relative_to(output)): path.stat().st_size for path in found}
+
+
+@pytest.mark.parametrize("name", ["run[1]", "run*", "what?", "[!a]"])
+def test_an_output_whose_name_looks_like_a_pattern(extract, photos, tmp_path, name):
+    extract("--input", photos / "group0", output=tmp_path / "run1")
+    before = snapshot(tmp_path / "run1")
+    output = tmp_path / name
+    for flags in ([], [], ["--append"], ["--overwrite", "--resize", "pad"]):
+        assert extract("--input", photos / "group0", *flags, output=output) == 0
+    assert sorted(os.listdir(output)) == sorted(os.listdir(tmp_path / "run1"))
+    assert snapshot(tmp_path / "run1") == before

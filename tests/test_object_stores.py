@@ -101,6 +101,18 @@ def test_a_folder_gives_what_the_local_one_gives(store, local, capsys):
     assert "23 inputs = 21 embeddings + 2 failures" in capsys.readouterr().out
 
 
+def test_a_name_with_brackets_is_no_pattern(store):
+    """In a pattern, out[1] would be out1."""
+    assert extract(store, "--input", "{}/photos", output="{}/out1") == 0
+    before = store.download("out1/")
+    for flags in ([], ["--append"], ["--overwrite", "--rows-per-shard", "5"]):
+        assert extract(store, "--input", "{}/photos/group0", *flags, output="{}/out[1]") == 0
+    assert store.download("out1/") == before
+    written = store.download("out[1]/")
+    assert len(rows(written, "embeddings")) == 11
+    assert not any("chunks" in name or name.endswith(".tmp") for name in written)
+
+
 def test_a_dataset_in_a_store_is_read_searched_and_shown(store, local, tmp_path, capsys):
     assert extract(store, "--input", "{}/photos", "--rows-per-shard", "5") == 0
     path = f"{store.scheme}://{BUCKET}/out"

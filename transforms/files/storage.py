@@ -12,6 +12,7 @@ import functools
 import importlib.util
 import os
 import random
+import re
 import stat
 import time
 import uuid
@@ -253,7 +254,7 @@ def list_files(folder: str) -> list[str]:
     """List the files right below a folder; a folder that does not exist is empty."""
     try:
         if not is_local(folder):
-            return [file.path for file in match(join(folder, "*"))]
+            return [file.path for file in match(join(literal(folder), "*"))]
         with os.scandir(folder) as entries:
             return [entry.path for entry in entries if entry.is_file()]
     except (FileNotFoundError, NotADirectoryError):
@@ -281,7 +282,8 @@ def list_tree(folder: str) -> list[Entry]:
     """
     if not is_local(folder):
         with suppress(FileNotFoundError):
-            return [Entry(file.path, file.size_bytes, True) for file in match(join(folder, "**"))]
+            found = match(join(literal(folder), "**"))
+            return [Entry(file.path, file.size_bytes, True) for file in found]
         return []
     if os.path.islink(folder) or os.path.isfile(folder):
         return [Entry(folder, None, False)]
@@ -310,6 +312,15 @@ def delete_files(paths: Sequence[str], folder: str) -> None:
         for at, _, _ in os.walk(folder, topdown=False):
             with suppress(OSError):  # Something is in it that was not to be deleted.
                 os.rmdir(at)
+
+
+def literal(path: str) -> str:
+    """Quote the characters of a path that `match` would take for a pattern's.
+
+    >>> literal("gs://bucket/run[1]")
+    'gs://bucket/run[[]1]'
+    """
+    return re.sub(r"([*?\[])", r"[\1]", path)
 
 
 def match(pattern: str, limit: int | None = None) -> list[ListedFile]:

@@ -182,7 +182,9 @@ def exists(uri: str) -> bool:
 def delete(uris: list[str]) -> None:
     """Delete some objects; if the first does not exist, none of them does."""
     if exists(uris[0]):
-        _call(uris[0], FileSystems.delete, uris)
+        # Beam's filesystem for GCS takes what it deletes for patterns.
+        quoted = [storage.literal(uri) if uri.startswith("gs://") else uri for uri in uris]
+        _call(uris[0], FileSystems.delete, quoted)
 
 
 def rename(source: str, target: str) -> None:
