@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import functools
 import hashlib
 import json
 import os
@@ -221,7 +222,7 @@ class LoopbackCluster:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for beamvec.
-                preexec_fn=_die_with_parent,
+                preexec_fn=functools.partial(_die_with_parent, os.getpid()),
                 # Beam makes folders for artifacts, TensorFlow would tell the log all it knows.
                 env={**os.environ, "TMPDIR": str(self._work / "tmp"), "TF_CPP_MIN_LOG_LEVEL": "3"},
             )
@@ -251,10 +252,12 @@ def _free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """Ask Linux to end a process with its parent, even if that is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # It was gone already, and what was asked for never comes.
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @contextlib.contextmanager
