@@ -16,10 +16,11 @@ import pyarrow as pa
 
 from beamvec.embeddings.layout import EMBEDDINGS_DIR, FAILURES_DIR, INPUTS_DIR
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of all that a dataset and its chunk files hold.
 
 1: without a version. 2: the same tables; `run.json` has one meaning a key.
+3: checksums: in each chunk file, of each part in `run.json`, of `run.json` in `_SUCCESS`.
 """
 
 URI = "uri"

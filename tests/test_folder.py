@@ -105,7 +105,7 @@ def test_half_a_run_of_format_1_is_started_over(extract, photos, model_path, tmp
     (output / "chunks" / f"{'0' * 64}.parquet").write_bytes(b"PAR1 of another version PAR1")
     assert extract("--input", photos / "group0") == 0
     shown = capsys.readouterr()
-    assert "begun by another version of beamvec (format 1, this one writes 2)" in shown.err
+    assert "begun by another version of beamvec (format 1, this one writes 3)" in shown.err
     assert "it is started over" in shown.err
     run = read_run(output)
     assert run["counts"]["taken_over"] == 0
@@ -160,7 +160,7 @@ def test_a_dataset_of_a_later_format_is_refused_by_name(extract, photos, tmp_pat
         code = main(command) if command else extract("--input", photos / "group0", "--overwrite")
         assert code == 2
         error = capsys.readouterr().err
-        assert "is of format 99, and this beamvec reads formats up to 2; upgrade beamvec" in error
+        assert "is of format 99, and this beamvec reads formats up to 3; upgrade beamvec" in error
         assert error.count("\n") == 1
 
 
