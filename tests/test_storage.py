@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beamvec.transforms.files import storage
-from beamvec.transforms.files.storage import NoStoreError, StoreError
+from beamvec.transforms.files.storage import ConflictError, NoStoreError, StoreError
 
 
 @pytest.fixture(params=["local", "store"])
@@ -65,6 +65,25 @@ def test_files_are_moved_and_deleted(root):
     storage.delete(two)
     storage.delete(two)
     assert not storage.exists(two)
+
+
+def test_only_the_version_that_was_read_is_written_or_deleted(root):
+    path = storage.join(root, "sub", "a")
+    assert storage.read_versioned(path) is None
+    first = storage.write_if(path, b"1", None)
+    assert storage.read_versioned(path) == (b"1", first)
+    second = storage.write_if(path, b"2", first)
+    for version in (first, None):
+        with pytest.raises(ConflictError):
+            storage.write_if(path, b"3", version)
+    with pytest.raises(ConflictError):
+        storage.delete_if(path, first)
+    assert storage.read_versioned(path) == (b"2", second)
+    storage.delete_if(path, second)
+    storage.delete_if(path, second)
+    with pytest.raises(ConflictError):
+        storage.write_if(path, b"3", second)
+    assert not storage.exists(path)
 
 
 def test_what_is_named_is_deleted_and_folders_that_are_empty_then(tmp_path):

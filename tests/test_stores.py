@@ -93,7 +93,7 @@ def test_listings_tell_size_and_time(bucket):
 
 
 def test_deleting_what_is_not_there_is_no_error(bucket):
-    stores.delete(["disk://nothing"])
+    stores.delete("disk://nothing")
     (bucket / "a").write_text("")
-    stores.delete(["disk://a"])
+    stores.delete("disk://a")
     assert not stores.exists("disk://a")

@@ -10,14 +10,11 @@ from __future__ import annotations
 import errno
 import functools
 import importlib.util
-import os
 import random
 import re
-import stat
 import time
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from types import ModuleType
 from typing import BinaryIO, NamedTuple
 
@@ -46,6 +43,10 @@ class NoStoreError(OSError):
     """A URI leads to no store: its scheme is unknown, or needs a package or credentials."""
 
 
+class ConflictError(OSError):
+    """Somebody else has written or deleted the file meanwhile."""
+
+
 class ListedFile(NamedTuple):
     """A file as a listing tells of it; None for what the listing does not tell."""
 
@@ -63,9 +64,32 @@ def is_local(uri: str) -> bool:
     return "://" not in uri
 
 
+class Entry(NamedTuple):
+    """What stands below a folder.
+
+    Attributes:
+        path: its path.
+        size_bytes: its size.
+        is_file: whether it is a plain file: no link, pipe or device.
+    """
+
+    path: str
+    size_bytes: int | None
+    is_file: bool
+
+
 @functools.cache
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"beamvec.transforms.files.{name}")
+
+
 def _stores() -> ModuleType:
-    return importlib.import_module("beamvec.transforms.files.stores")
+    return _module("stores")
+
+
+def _place(path: str) -> ModuleType:
+    """Return the module that does what is asked for a path: `local` or `stores`."""
+    return _module("local" if is_local(path) else "stores")
 
 
 def check_store(uri: str) -> None:
@@ -87,15 +111,6 @@ def is_installed(package: str) -> bool:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:  # A package above it is missing.
         return False
-
-
-@contextmanager
-def _local_errors(path: str) -> Iterator[None]:
-    """Turn what Python raises for names that no file can have into an `OSError`."""
-    try:
-        yield
-    except ValueError as error:
-        raise OSError(errno.EINVAL, str(error), path) from error
 
 
 def join(folder: str, *names: str) -> str:
@@ -146,20 +161,7 @@ def read_bytes(uri: str) -> bytes:
 
 def _read_once(uri: str) -> bytes:
     check_store(uri)
-    if not is_local(uri):
-        return bytes(_stores().read(uri))
-    with _local_errors(uri):
-        _require_regular_file(uri)
-        with open(uri, "rb", buffering=0) as file:
-            return file.read()
-
-
-def _require_regular_file(path: str) -> None:
-    mode = os.stat(path).st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "Not a regular file", path)
+    return bytes(_place(uri).read(uri))
 
 
 def open_file(uri: str) -> AbstractContextManager[BinaryIO]:
@@ -168,18 +170,9 @@ def open_file(uri: str) -> AbstractContextManager[BinaryIO]:
     Raises:
         OSError: if the file cannot be read, be it on opening or later.
     """
-    if is_local(uri) and not uri.endswith(_COMPRESSED):
-        return _open_local(uri)
-    opened: AbstractContextManager[BinaryIO] = _stores().open_file(uri)
+    place = _stores() if uri.endswith(_COMPRESSED) else _place(uri)
+    opened: AbstractContextManager[BinaryIO] = place.open_file(uri)
     return opened
-
-
-@contextmanager
-def _open_local(path: str) -> Iterator[BinaryIO]:
-    with _local_errors(path):
-        file = open(path, "rb")  # noqa: SIM115 Closed below; what readers raise is theirs.
-    with file:
-        yield file
 
 
 def read_lines(path: str) -> Iterator[str]:
@@ -194,31 +187,13 @@ def read_lines(path: str) -> Iterator[str]:
                 yield text
 
 
-@contextmanager
-def open_atomically(path: str) -> Iterator[BinaryIO]:
-    """Open a file for writing under a temporary name, and rename it at the end of the block.
+def open_atomically(path: str) -> AbstractContextManager[BinaryIO]:
+    """Open a file for writing; it appears at the end of the block, whole, or not at all.
 
-    So it is whole or not there. Its folder is made if it is missing.
+    Its folder is made if it is missing.
     """
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
-    create = _create_local if is_local(path) else _stores().create
-    try:
-        with create(temporary, path) as file:
-            yield file
-        rename(temporary, path)
-    except BaseException:
-        with suppress(OSError):  # The first error tells more.
-            delete(temporary)
-        raise
-
-
-@contextmanager
-def _create_local(path: str, _: str) -> Iterator[BinaryIO]:
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(path, "wb") as file:
-        yield file
-        file.flush()  # Else a power cut could leave the name without the content.
-        os.fsync(file.fileno())
+    opened: AbstractContextManager[BinaryIO] = _place(path).create(path)
+    return opened
 
 
 def write_file(path: str, content: bytes) -> None:
@@ -227,27 +202,61 @@ def write_file(path: str, content: bytes) -> None:
         file.write(content)
 
 
+def read_versioned(path: str) -> tuple[bytes, str] | None:
+    """Read a file and its version: what the store calls so, or the SHA-256 of the content.
+
+    Returns:
+        Both, None if there is no such file.
+    """
+    found: tuple[bytes, str] | None = _place(path).read_versioned(path)
+    return found
+
+
+def write_if(path: str, content: bytes, version: str | None) -> str:
+    """Write a small file if what is there has a version, and return the new one.
+
+    On a store it is the store that compares. Locally nobody does while the file is written:
+    callers hold the folder's lock.
+
+    Args:
+        path: the file.
+        content: what it is to hold.
+        version: as read before; None if the file must not be there.
+
+    Raises:
+        ConflictError: if somebody else has written or deleted the file meanwhile. An answer that
+            was lost is none: if the file holds just this content after a retry, it is ours.
+    """
+    return str(_place(path).write_if(path, content, version))
+
+
+def delete_if(path: str, version: str) -> None:
+    """Delete a file if it has that version; what does not exist is no error.
+
+    Raises:
+        ConflictError: if somebody else has written the file meanwhile.
+    """
+    _place(path).delete_if(path, version)
+
+
+def has_conditions(path: str) -> bool:
+    """Tell whether writes obey conditions where a file is; a store is asked once a bucket."""
+    return bool(_place(path).has_conditions(path))
+
+
 def exists(path: str) -> bool:
     """Tell whether a file or folder exists."""
-    return os.path.exists(path) if is_local(path) else bool(_stores().exists(path))
+    return bool(_place(path).exists(path))
 
 
 def delete(path: str) -> None:
     """Delete a file; what does not exist is no error. No folder is deleted with its content."""
-    if not is_local(path):
-        _stores().delete([path])
-        return
-    with suppress(FileNotFoundError, NotADirectoryError):
-        os.unlink(path)
+    _place(path).delete(path)
 
 
 def rename(source: str, target: str) -> None:
     """Move a file, over one that is there."""
-    if not is_local(target):
-        _stores().rename(source, target)
-        return
-    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
-    os.replace(source, target)
+    _place(target).rename(source, target)
 
 
 def list_files(folder: str) -> list[str]:
@@ -255,24 +264,9 @@ def list_files(folder: str) -> list[str]:
     try:
         if not is_local(folder):
             return [file.path for file in match(join(literal(folder), "*"))]
-        with os.scandir(folder) as entries:
-            return [entry.path for entry in entries if entry.is_file()]
+        return [str(path) for path in _place(folder).list_files(folder)]
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-class Entry(NamedTuple):
-    """What stands below a folder.
-
-    Attributes:
-        path: its path.
-        size_bytes: its size.
-        is_file: whether it is a plain file: no link, pipe or device.
-    """
-
-    path: str
-    size_bytes: int | None
-    is_file: bool
 
 
 def list_tree(folder: str) -> list[Entry]:
@@ -280,38 +274,17 @@ def list_tree(folder: str) -> list[Entry]:
 
     A folder that does not exist is empty; one that is a link is listed as itself.
     """
-    if not is_local(folder):
-        with suppress(FileNotFoundError):
-            found = match(join(literal(folder), "**"))
-            return [Entry(file.path, file.size_bytes, True) for file in found]
-        return []
-    if os.path.islink(folder) or os.path.isfile(folder):
-        return [Entry(folder, None, False)]
-    return list(_walk(folder)) if os.path.isdir(folder) else []
-
-
-def _walk(folder: str) -> Iterator[Entry]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(entry.path)
-            else:
-                size_bytes = entry.stat(follow_symlinks=False).st_size
-                yield Entry(entry.path, size_bytes, entry.is_file(follow_symlinks=False))
+    if is_local(folder):
+        return list(_place(folder).list_tree(folder))
+    with suppress(FileNotFoundError):
+        found = match(join(literal(folder), "**"))
+        return [Entry(file.path, file.size_bytes, True) for file in found]
+    return []
 
 
 def delete_files(paths: Sequence[str], folder: str) -> None:
     """Delete files below a folder, and then the folder and those in it that hold nothing more."""
-    if not is_local(folder):
-        if paths:
-            _stores().delete(list(paths))  # Many in one request.
-        return
-    for path in paths:
-        delete(path)
-    if os.path.isdir(folder) and not os.path.islink(folder):
-        for at, _, _ in os.walk(folder, topdown=False):
-            with suppress(OSError):  # Something is in it that was not to be deleted.
-                os.rmdir(at)
+    _place(folder).delete_files(paths, folder)
 
 
 def literal(path: str) -> str:

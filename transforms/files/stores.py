@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import importlib
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
@@ -20,7 +22,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import S3Options
 
 from beamvec.transforms.files import storage
-from beamvec.transforms.files.storage import ListedFile, NoStoreError, StoreError
+from beamvec.transforms.files.storage import ConflictError, ListedFile, NoStoreError, StoreError
 
 _ERRORS = {
     "apache_beam.io.aws.clients.s3.messages": "S3ClientError",
@@ -164,14 +166,56 @@ def _open(uri: str, compression: str) -> Any:
 
 
 @contextmanager
-def create(uri: str, called: str) -> Iterator[BinaryIO]:
-    """Open an object for writing; errors call it by another name."""
+def create(uri: str) -> Iterator[BinaryIO]:
+    """Open an object for writing under a temporary name, and rename it at the end of the block."""
+    temporary = f"{uri}.{uuid.uuid4().hex}.tmp"
     uncompressed = CompressionTypes.UNCOMPRESSED
-    with (
-        os_errors(called),
-        _call(called, FileSystems.create, uri, compression_type=uncompressed) as file,
-    ):
-        yield file
+    try:
+        with (
+            os_errors(uri),
+            _call(uri, FileSystems.create, temporary, compression_type=uncompressed) as file,
+        ):
+            yield file
+        rename(temporary, uri)
+    except BaseException:
+        with suppress(OSError):  # The first error tells more.
+            delete(temporary)
+        raise
+
+
+def read_versioned(uri: str) -> tuple[bytes, str] | None:
+    """Read an object and its version."""
+    try:
+        content = read(uri)
+    except FileNotFoundError:
+        return None
+    return content, hashlib.sha256(content).hexdigest()
+
+
+def write_if(uri: str, content: bytes, version: str | None) -> str:
+    """Write an object if it has that version."""
+    _check(uri, version)
+    with create(uri) as file:
+        file.write(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def delete_if(uri: str, version: str) -> None:
+    """Delete an object if it has that version."""
+    if exists(uri):
+        _check(uri, version)
+        delete(uri)
+
+
+def has_conditions(_: str) -> bool:
+    """Tell whether the store obeys conditions."""
+    return False
+
+
+def _check(uri: str, version: str | None) -> None:
+    found = read_versioned(uri)
+    if (found[1] if found else None) != version:
+        raise ConflictError(errno.EEXIST, "Written by somebody else meanwhile", uri)
 
 
 def exists(uri: str) -> bool:
@@ -179,9 +223,14 @@ def exists(uri: str) -> bool:
     return bool(_call(uri, FileSystems.exists, uri))
 
 
-def delete(uris: list[str]) -> None:
+def delete(uri: str) -> None:
+    """Delete an object; what does not exist is no error."""
+    delete_files([uri], "")
+
+
+def delete_files(uris: Sequence[str], _: str) -> None:
     """Delete some objects; if the first does not exist, none of them does."""
-    if exists(uris[0]):
+    if uris and exists(uris[0]):
         # Beam's filesystem for GCS takes what it deletes for patterns.
         quoted = [storage.literal(uri) if uri.startswith("gs://") else uri for uri in uris]
         _call(uris[0], FileSystems.delete, quoted)
