@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.internal.gcp import auth
 from conftest import forget_models, hash_files
 
 from beamvec.embeddings import open_dataset
 from beamvec.pipeline.commands.main import main
-from beamvec.transforms.files import stores
 from beamvec.transforms.inputs.patterns import Patterns
 from object_stores import BUCKET, FAULTS, STORES
 
@@ -46,13 +44,10 @@ def store(filled, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(auth._Credentials, "_credentials_init", False)
-    monkeypatch.setattr(stores._SharedSession, "_clients", {})
-    stores.check_scheme.cache_clear()
     forget_models()
     yield filled
     filled.deny(False)
-    filled.proxy.fault_ratio = 0.0
+    filled.proxy.forget()
     for key in filled.download("out"):
         filled.delete(key)
 

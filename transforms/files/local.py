@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-from beamvec.transforms.files.storage import ConflictError, Entry
+from beamvec.transforms.files import retrying
+from beamvec.transforms.files.errors import conflict
+from beamvec.transforms.files.storage import Entry
 
 
 @contextmanager
@@ -25,6 +27,10 @@ def _no_value_errors(path: str) -> Iterator[None]:
 
 def read(path: str) -> bytes:
     """Read a whole file; opening a pipe would hang, so it must be a regular one."""
+    return retrying.call(lambda: _read_once(path))
+
+
+def _read_once(path: str) -> bytes:
     with _no_value_errors(path):
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
@@ -64,6 +70,14 @@ def create(path: str) -> Iterator[BinaryIO]:
 def exists(path: str) -> bool:
     """Tell whether a file or folder exists."""
     return os.path.exists(path)
+
+
+def modified_s(path: str) -> float | None:
+    """Return when a file was written, None if there is none."""
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def delete(path: str) -> None:
@@ -143,7 +157,7 @@ def has_conditions(_: str) -> bool:
 def _check(path: str, version: str | None) -> None:
     found = read_versioned(path)
     if (found[1] if found else None) != version:
-        raise ConflictError(errno.EEXIST, "Written by somebody else meanwhile", path)
+        raise conflict(path)
 
 
 def _version(content: bytes) -> str:
