@@ -17,6 +17,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import boto3
+import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from gcp_storage_emulator.server import create_server
@@ -25,9 +26,10 @@ from moto.server import ThreadedMotoServer
 
 BUCKET = "bucket"
 FAULTS = ("unavailable", "half", "slow")
-_SLOW_S = 0.3
+_SLOW_S = 0.1
 _GCS_OBJECT = re.compile(
-    r"(?:/upload|/download)?/storage/v1/b/(?P<bucket>[^/]+)/o(?:/(?P<key>[^/?]+)(?=[?]|$)|(?=[?].*\bname=)(?P<no>))"
+    r"(/upload|/download)?/storage/v1/b/(?P<bucket>[^/]+)/o"
+    r"(/(?P<key>[^/?]+)([?]|$)|[?](?=.*\bname=))"
 )
 
 
@@ -74,7 +76,7 @@ class Proxy:
         self._thread.start()
 
     def inject(self, kind: str, method: str, name: str = "", times: int = 1) -> None:
-        """Spoil the next requests of a method whose path contains a name."""
+        """Spoil the next requests of a method whose path contains a name; no kind spoils none."""
         self._faults += [Fault(kind, method, name)] * times
 
     def forget(self) -> None:
@@ -185,6 +187,8 @@ class _ProxyHandler(BaseHTTPRequestHandler):
         status, answered, content = self._forward(self.command, self.path, body, headers)
         if generation and self.command == "GET":
             answered["X-Goog-Generation"] = generation
+        if status == 308 and answered.get("Range") == "bytes=0-0":
+            del answered["Range"]  # Nothing has come yet, which the server for GCS tells so.
         return status, answered, content
 
     def _read_generation(self, path: str) -> str:
@@ -240,6 +244,7 @@ class S3Store:
 
     scheme = "s3"
     extra = "aws"
+    write = "PUT"
 
     def __init__(self) -> None:
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
@@ -266,10 +271,13 @@ class S3Store:
     def upload(self, key: str, content: bytes) -> None:
         self._client.put_object(Bucket=BUCKET, Key=key, Body=content)
 
-    def download(self, prefix: str) -> dict[str, bytes]:
+    def names(self, prefix: str) -> list[str]:
         listing = self._client.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
-        keys = [item["Key"] for item in listing.get("Contents", [])]
-        return {key: self._client.get_object(Bucket=BUCKET, Key=key)["Body"].read() for key in keys}
+        return [item["Key"] for item in listing.get("Contents", [])]
+
+    def download(self, prefix: str) -> dict[str, bytes]:
+        get = self._client.get_object
+        return {key: get(Bucket=BUCKET, Key=key)["Body"].read() for key in self.names(prefix)}
 
     def delete(self, key: str) -> None:
         self._client.delete_object(Bucket=BUCKET, Key=key)
@@ -291,6 +299,7 @@ class GcsStore:
 
     scheme = "gs"
     extra = "gcp"
+    write = "POST"
 
     def __init__(self) -> None:
         self._server = create_server("127.0.0.1", 0, in_memory=True)
@@ -328,6 +337,9 @@ class GcsStore:
     def upload(self, key: str, content: bytes) -> None:
         self._bucket.blob(key).upload_from_string(content)
 
+    def names(self, prefix: str) -> list[str]:
+        return [blob.name for blob in self._client.list_blobs(self._bucket, prefix=prefix)]
+
     def download(self, prefix: str) -> dict[str, bytes]:
         blobs = self._client.list_blobs(self._bucket, prefix=prefix)
         return {blob.name: blob.download_as_bytes() for blob in blobs}
@@ -345,3 +357,22 @@ class GcsStore:
 
 
 STORES = {"s3": S3Store, "gs": GcsStore}
+
+
+def enter(store: S3Store | GcsStore, folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let all that asks for the store find it, and return the bucket's URI.
+
+    In each folder the environment is another one, so that clients are made anew.
+    """
+    for name, value in store.environment(folder).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    return f"{store.scheme}://{BUCKET}"
+
+
+def leave(store: S3Store | GcsStore, prefix: str = "") -> None:
+    """Heal the store, and delete what was written there."""
+    store.deny(False)
+    store.proxy.forget()
+    for key in store.names(prefix):
+        store.delete(key)

@@ -12,7 +12,8 @@ from apache_beam.io.filesystem import BeamIOError, FileMetadata
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beamvec.transforms.files import beam_files, storage, stores
+from beamvec.pipeline.commands.main import main
+from beamvec.transforms.files import beam_files, retrying, storage, stores
 from beamvec.transforms.files.storage import NoStoreError, StoreError
 
 URI = "disk://bucket/key"
@@ -109,6 +110,33 @@ def test_a_bucket_is_no_file_but_may_be_a_folder(uri):
     for ask in (storage.read_bytes, storage.exists, storage.delete):
         with pytest.raises(OSError, match="Names a bucket, and no object in it"):
             ask(uri)
+
+
+@pytest.mark.parametrize("uri", [*BAD_URIS, "s3://bucket", "gs://bucket"])
+@pytest.mark.parametrize("flag", ["--input", "--input-list", "--manifest", "--model", "--output"])
+@pytest.mark.usefixtures("keys")
+def test_a_uri_that_leads_nowhere_ends_with_2(uri, flag, photos, model_path, capsys, monkeypatch):
+    monkeypatch.setattr(retrying, "TRANSIENT_S", 0.0)  # Nobody is at the endpoint.
+    values = {"--input": str(photos), "--model": model_path, "--output": "/nonexistent", flag: uri}
+    if flag in ("--input-list", "--manifest"):
+        del values["--input"]
+    assert main(["extract", *(word for pair in values.items() for word in pair)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("beamvec: ")
+    assert uri in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.usefixtures("keys")
+def test_uris_in_a_list_that_lead_nowhere_are_failure_rows(extract, dataset, tmp_path):
+    uris = [*BAD_URIS, "s3://bucket", "gs://bucket/"]
+    (tmp_path / "list.txt").write_text("\n".join(uris))
+    assert extract("--input-list", tmp_path / "list.txt", "--max-failure-ratio", "1") == 0
+    rows = dataset().read_failures().to_pylist()
+    assert {row["uri"] for row in rows} == set(uris)
+    for row in rows:
+        assert row["stage"] == "read"
+        assert BAD_URIS.get(row["uri"], "Names a bucket, and no object") in row["message"]
 
 
 @pytest.mark.usefixtures("keys")

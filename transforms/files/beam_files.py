@@ -18,6 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from beamvec.transforms.files import retrying, storage
 from beamvec.transforms.files.errors import StoreError, conflict, error_of_status
+from beamvec.transforms.files.local import read_and_hash
 from beamvec.transforms.files.storage import ListedFile
 
 _BUFFER_BYTES = 1 << 20
@@ -188,13 +189,13 @@ def match(pattern: str, limit: int | None) -> list[ListedFile]:
     ]
 
 
-def read_versioned(uri: str) -> tuple[bytes, str] | None:
+def read_versioned(uri: str, limit_bytes: int | None) -> tuple[bytes, str] | None:
     """Read a file and its version, which is the SHA-256 of its content."""
     try:
-        content = read(uri)
+        with open_file(uri) as file:
+            return read_and_hash(file, limit_bytes)
     except FileNotFoundError:
         return None
-    return content, _version(content)
 
 
 def write_if(uri: str, content: bytes, version: str | None) -> str:
@@ -218,7 +219,7 @@ def has_conditions(_: str) -> bool:
 
 
 def _check(uri: str, version: str | None) -> None:
-    found = read_versioned(uri)
+    found = read_versioned(uri, 0)
     if (found[1] if found else None) != version:
         raise conflict(uri)
 

@@ -9,7 +9,7 @@ import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from beamvec.transforms.files import retrying
 from beamvec.transforms.files.errors import conflict
@@ -31,14 +31,18 @@ def read(path: str) -> bytes:
 
 
 def _read_once(path: str) -> bytes:
+    with _open_regular(path) as file:
+        return file.read()
+
+
+def _open_regular(path: str) -> BinaryIO:
     with _no_value_errors(path):
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "Not a regular file", path)
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        return cast(BinaryIO, open(path, "rb", buffering=0))
 
 
 @contextmanager
@@ -125,13 +129,22 @@ def delete_files(paths: Sequence[str], folder: str) -> None:
                 os.rmdir(at)
 
 
-def read_versioned(path: str) -> tuple[bytes, str] | None:
+def read_versioned(path: str, limit_bytes: int | None) -> tuple[bytes, str] | None:
     """Read a file and its version, which is the SHA-256 of its content."""
     try:
-        content = read(path)
+        with _open_regular(path) as file:
+            return read_and_hash(file, limit_bytes)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return content, _version(content)
+
+
+def read_and_hash(file: BinaryIO, limit_bytes: int | None) -> tuple[bytes, str]:
+    """Return a file's first bytes, and the SHA-256 of all of it."""
+    first = file.read(-1 if limit_bytes is None else limit_bytes)
+    digest = hashlib.sha256(first)
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return first, digest.hexdigest()
 
 
 def write_if(path: str, content: bytes, version: str | None) -> str:
@@ -155,7 +168,7 @@ def has_conditions(_: str) -> bool:
 
 
 def _check(path: str, version: str | None) -> None:
-    found = read_versioned(path)
+    found = read_versioned(path, 0)
     if (found[1] if found else None) != version:
         raise conflict(path)
 

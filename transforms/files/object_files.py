@@ -109,10 +109,10 @@ class ObjectFiles:
                 matches.append(file)
         return matches
 
-    def read_versioned(self, uri: str) -> tuple[bytes, str] | None:
+    def read_versioned(self, uri: str, limit_bytes: int | None) -> tuple[bytes, str] | None:
         """Read an object and its version."""
         try:
-            block = self._store.read(uri)
+            block = self._store.read(uri, 0, limit_bytes)
         except FileNotFoundError:
             return None
         return block.data, block.version
@@ -127,7 +127,7 @@ class ObjectFiles:
                 return self._store.write(uri, content, ABSENT if version is None else version)
             except ConflictError:
                 # The answer to the first try may have been lost, not the write.
-                found = self.read_versioned(uri) if retries() else None
+                found = self.read_versioned(uri, None) if retries() else None
                 if found is None or found[0] != content:
                     raise
                 return found[1]

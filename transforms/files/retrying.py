@@ -68,7 +68,11 @@ def patience_s(error: OSError) -> float:
 
 
 def call(function: Callable[[], _T]) -> _T:
-    """Call a function again while what it raises may pass; it must do no harm twice."""
+    """Call a function again while what it raises may pass; it must do no harm twice.
+
+    Raises:
+        StoreError: in the end, for what a store might have let pass; other errors as they are.
+    """
     delay_s, tries, since = FIRST_DELAY_S, 1, None
     while True:
         try:
@@ -79,10 +83,10 @@ def call(function: Callable[[], _T]) -> _T:
             # Many fail at the same moment: the jitter keeps them from coming back together.
             wait_s = delay_s * random.uniform(0.5, 1.5)
             if now + wait_s - since > min(patience_s(error), _here.limit_s):
-                if tries == 1 or not isinstance(error, StoreError):
+                if not isinstance(error, TransientError):
                     raise
                 reason = f"{error.strerror}; tried {tries} times in {now - since:.0f} s"
-                raise type(error)(error.errno, reason, error.filename) from error
+                raise StoreError(error.errno, reason, error.filename) from error
         time.sleep(wait_s)
         delay_s = min(2 * delay_s, MAX_DELAY_S)
         tries += 1

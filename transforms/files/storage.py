@@ -167,13 +167,17 @@ def write_file(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def read_versioned(path: str) -> tuple[bytes, str] | None:
+def read_versioned(path: str, limit_bytes: int | None = None) -> tuple[bytes, str] | None:
     """Read a file and its version: what the store calls so, or the SHA-256 of the content.
+
+    Args:
+        path: the file.
+        limit_bytes: read no more than its first bytes; the version is of the whole file.
 
     Returns:
         Both, None if there is no such file.
     """
-    found: tuple[bytes, str] | None = _place(path).read_versioned(path)
+    found: tuple[bytes, str] | None = _place(path).read_versioned(path, limit_bytes)
     return found
 
 

@@ -102,12 +102,13 @@ def _make_s3(options: dict[str, Any]) -> Any:
 
 
 def _make_gcs(options: dict[str, Any]) -> Any:
-    gcs = importlib.import_module("beamvec.transforms.files.gcs")
+    session = importlib.import_module("beamvec.transforms.files.gcs_session")
     scopes = options.get("gcp_oauth_scopes") or _SCOPES
-    credentials = gcs.find_credentials(scopes, options.get("impersonate_service_account"))
+    credentials = session.find_credentials(scopes, options.get("impersonate_service_account"))
     headers = dict(options.get("gcs_custom_audit_entries") or {})
     if options.get("job_name"):
         headers.setdefault("x-goog-custom-audit-job", options["job_name"])
+    gcs = importlib.import_module("beamvec.transforms.files.gcs")
     return gcs.GcsStore(credentials, headers)
 
 
