@@ -66,6 +66,7 @@ class Proxy:
         self.turn = threading.Lock()
         self.injected: Counter[str] = Counter()
         self.requests: list[tuple[str, str]] = []
+        self.completed: set[str] = set()
         self.stopped = threading.Event()
         self._faults: list[Fault] = []
         self._spoiled: set[str] = set()
@@ -172,6 +173,11 @@ class _ProxyHandler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = _pass_on  # noqa: N815
 
     def _ask_server(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        if self.command == "POST" and "uploadId=" in self.path:
+            # Some stores know nothing of an upload that is over, not even that it succeeded.
+            if self.path in self.proxy.completed:
+                return 404, {}, b"<Error><Code>NoSuchUpload</Code></Error>"
+            self.proxy.completed.add(self.path)
         headers = dict(self.headers)
         if not self.proxy.conditions:
             headers = {name: headers[name] for name in headers if not name.startswith("If-")}

@@ -124,11 +124,18 @@ def _read_options(scheme: str) -> dict[str, Any]:
     options = filesystems and filesystems.FileSystems._pipeline_options
     if not options:
         return {}
-    from apache_beam.options.pipeline_options import GoogleCloudOptions, S3Options
+    known, given = _parsed.get(scheme, (None, {}))
+    if known is not options:  # To parse them takes milliseconds; this is asked for every file.
+        from apache_beam.options.pipeline_options import GoogleCloudOptions, S3Options
 
-    kind = S3Options if scheme == "s3" else GoogleCloudOptions
-    given: dict[str, Any] = options.view_as(kind).get_all_options(drop_default=True)
+        kind = S3Options if scheme == "s3" else GoogleCloudOptions
+        given = options.view_as(kind).get_all_options(drop_default=True)
+        _parsed[scheme] = options, given
     return given
+
+
+_parsed: dict[str, tuple[Any, dict[str, Any]]] = {}
+"""The options of Beam that were parsed last for a scheme, and what came of it."""
 
 
 def _find_other(scheme: str) -> ModuleType:
