@@ -9,9 +9,11 @@ import stat
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from beamvec.transforms.files.storage import ConflictError, Entry
+from beamvec.transforms.files import retrying
+from beamvec.transforms.files.errors import conflict
+from beamvec.transforms.files.storage import Entry
 
 
 @contextmanager
@@ -25,14 +27,22 @@ def _no_value_errors(path: str) -> Iterator[None]:
 
 def read(path: str) -> bytes:
     """Read a whole file; opening a pipe would hang, so it must be a regular one."""
+    return retrying.call(lambda: _read_once(path))
+
+
+def _read_once(path: str) -> bytes:
+    with _open_regular(path) as file:
+        return file.read()
+
+
+def _open_regular(path: str) -> BinaryIO:
     with _no_value_errors(path):
         mode = os.stat(path).st_mode
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         if not stat.S_ISREG(mode):
             raise OSError(errno.EINVAL, "Not a regular file", path)
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
+        return cast(BinaryIO, open(path, "rb", buffering=0))
 
 
 @contextmanager
@@ -64,6 +74,14 @@ def create(path: str) -> Iterator[BinaryIO]:
 def exists(path: str) -> bool:
     """Tell whether a file or folder exists."""
     return os.path.exists(path)
+
+
+def modified_s(path: str) -> float | None:
+    """Return when a file was written, None if there is none."""
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return None
 
 
 def delete(path: str) -> None:
@@ -111,13 +129,22 @@ def delete_files(paths: Sequence[str], folder: str) -> None:
                 os.rmdir(at)
 
 
-def read_versioned(path: str) -> tuple[bytes, str] | None:
+def read_versioned(path: str, limit_bytes: int | None) -> tuple[bytes, str] | None:
     """Read a file and its version, which is the SHA-256 of its content."""
     try:
-        content = read(path)
+        with _open_regular(path) as file:
+            return read_and_hash(file, limit_bytes)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return content, _version(content)
+
+
+def read_and_hash(file: BinaryIO, limit_bytes: int | None) -> tuple[bytes, str]:
+    """Return a file's first bytes, and the SHA-256 of all of it."""
+    first = file.read(-1 if limit_bytes is None else limit_bytes)
+    digest = hashlib.sha256(first)
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return first, digest.hexdigest()
 
 
 def write_if(path: str, content: bytes, version: str | None) -> str:
@@ -141,9 +168,9 @@ def has_conditions(_: str) -> bool:
 
 
 def _check(path: str, version: str | None) -> None:
-    found = read_versioned(path)
+    found = read_versioned(path, 0)
     if (found[1] if found else None) != version:
-        raise ConflictError(errno.EEXIST, "Written by somebody else meanwhile", path)
+        raise conflict(path)
 
 
 def _version(content: bytes) -> str:

@@ -1,50 +1,28 @@
-"""Files, local and on any Beam filesystem: whole reads with retries, atomic writes, listings.
+"""Files, wherever they are: whole reads, atomic writes, conditional ones, listings.
 
-Whatever goes wrong is an `OSError`. Local files are handled here, so that whoever needs no other
-ones does not wait for Beam's import; what lies elsewhere is the business of `stores`. A local path
-means the file of exactly that name: nothing here takes a name for a pattern but `match`.
+Whatever goes wrong is an `OSError`; what may pass has been tried again. Local files are the
+business of `local`, others of what `stores` finds for them, so that whoever needs no other ones
+does not wait for their libraries. A local path means the file of exactly that name: nothing here
+takes a name for a pattern but `match`.
 """
 
 from __future__ import annotations
 
-import errno
 import functools
 import importlib.util
-import random
 import re
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from types import ModuleType
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-_LASTING_ERRNOS = {
-    errno.ENOENT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ELOOP,
-    errno.ENAMETOOLONG,
-    errno.EINVAL,
-}
+from beamvec.transforms.files import retrying
+from beamvec.transforms.files.errors import ConflictError as ConflictError
+from beamvec.transforms.files.errors import NoStoreError as NoStoreError
+from beamvec.transforms.files.errors import StoreError as StoreError
+
 _COMPRESSED = (".bz2", ".deflate", ".gz", ".lzma", ".zst")
 """Extensions by which Beam tells compressed files."""
-
-_READ_RETRIES = 3
-_FIRST_DELAY_S = 0.5
-
-
-class StoreError(OSError):
-    """An object store failed; Beam or the store's client has retried what might have passed."""
-
-
-class NoStoreError(OSError):
-    """A URI leads to no store: its scheme is unknown, or needs a package or credentials."""
-
-
-class ConflictError(OSError):
-    """Somebody else has written or deleted the file meanwhile."""
 
 
 class ListedFile(NamedTuple):
@@ -83,26 +61,22 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"beamvec.transforms.files.{name}")
 
 
-def _stores() -> ModuleType:
-    return _module("stores")
-
-
-def _place(path: str) -> ModuleType:
-    """Return the module that does what is asked for a path: `local` or `stores`."""
-    return _module("local" if is_local(path) else "stores")
+def _place(path: str) -> Any:
+    """Return what does all that is asked for a path: `local`, or what `stores` finds for it."""
+    return _module("local") if is_local(path) else _module("stores").find(path)
 
 
 def check_store(uri: str) -> None:
-    """Raise `NoStoreError` if a URI leads to no store, saying what to install or to set.
+    """Raise an `OSError` if a URI leads to no store, saying what to install or to set.
 
     >>> check_store("ftp://host/a.jpg")
     Traceback (most recent call last):
     ...
-    beamvec.transforms.files.storage.NoStoreError: no filesystem for ftp://; use a local path, \
+    beamvec.transforms.files.errors.NoStoreError: no filesystem for ftp://; use a local path, \
 gs:// or s3://
     """
     if not is_local(uri):
-        _stores().check_scheme(uri.partition("://")[0])
+        _module("stores").check(uri)
 
 
 def is_installed(package: str) -> bool:
@@ -118,12 +92,6 @@ def join(folder: str, *names: str) -> str:
     return "/".join((folder.rstrip("/"), *names))
 
 
-def _is_transient(error: OSError) -> bool:
-    if isinstance(error, (NoStoreError, StoreError)):
-        return False
-    return error.errno not in _LASTING_ERRNOS
-
-
 class ReadResult(NamedTuple):
     """What came of reading a file: its content or the error, and how often it was tried again."""
 
@@ -133,21 +101,16 @@ class ReadResult(NamedTuple):
 
 
 def try_read(uri: str) -> ReadResult:
-    """Read a whole file, with up to three retries of transient errors, and never raise one."""
-    retries = 0
-    while True:
+    """Read a whole file, trying again what may pass, and never raise an `OSError`."""
+    with retrying.counted() as retries:
         try:
-            return ReadResult(_read_once(uri), None, retries)
+            return ReadResult(bytes(_place(uri).read(uri)), None, retries())
         except OSError as error:
-            if retries == _READ_RETRIES or not _is_transient(error):
-                return ReadResult(b"", error, retries)
-        # Many readers fail at the same moment: the jitter keeps them from coming back together.
-        time.sleep(_FIRST_DELAY_S * 2**retries * random.uniform(0.5, 1.5))
-        retries += 1
+            return ReadResult(b"", error, retries())
 
 
 def read_bytes(uri: str) -> bytes:
-    """Read a whole file, with up to three retries of transient errors.
+    """Read a whole file, trying again what may pass.
 
     Raises:
         OSError: if the file cannot be read, or is no regular file (opening a pipe would hang).
@@ -159,19 +122,21 @@ def read_bytes(uri: str) -> bytes:
     return result.data
 
 
-def _read_once(uri: str) -> bytes:
-    check_store(uri)
-    return bytes(_place(uri).read(uri))
-
-
 def open_file(uri: str) -> AbstractContextManager[BinaryIO]:
     """Open a file for reading; its compression is told by its name's extension.
 
     Raises:
         OSError: if the file cannot be read, be it on opening or later.
     """
-    place = _stores() if uri.endswith(_COMPRESSED) else _place(uri)
-    opened: AbstractContextManager[BinaryIO] = place.open_file(uri)
+    if not uri.endswith(_COMPRESSED):
+        return open_as_stored(uri)
+    opened: AbstractContextManager[BinaryIO] = _module("stores").open_compressed(uri)
+    return opened
+
+
+def open_as_stored(uri: str) -> AbstractContextManager[BinaryIO]:
+    """Open a file for reading, compressed or not."""
+    opened: AbstractContextManager[BinaryIO] = _place(uri).open_file(uri)
     return opened
 
 
@@ -202,13 +167,17 @@ def write_file(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def read_versioned(path: str) -> tuple[bytes, str] | None:
+def read_versioned(path: str, limit_bytes: int | None = None) -> tuple[bytes, str] | None:
     """Read a file and its version: what the store calls so, or the SHA-256 of the content.
+
+    Args:
+        path: the file.
+        limit_bytes: read no more than its first bytes; the version is of the whole file.
 
     Returns:
         Both, None if there is no such file.
     """
-    found: tuple[bytes, str] | None = _place(path).read_versioned(path)
+    found: tuple[bytes, str] | None = _place(path).read_versioned(path, limit_bytes)
     return found
 
 
@@ -247,6 +216,16 @@ def has_conditions(path: str) -> bool:
 def exists(path: str) -> bool:
     """Tell whether a file or folder exists."""
     return bool(_place(path).exists(path))
+
+
+def modified_s(path: str) -> float | None:
+    """Return when a file was written, by the clock of where it is.
+
+    Returns:
+        Seconds since 1970; None if there is no such file, or a filesystem does not tell.
+    """
+    found: float | None = _place(path).modified_s(path)
+    return found
 
 
 def delete(path: str) -> None:
@@ -301,5 +280,5 @@ def match(pattern: str, limit: int | None = None) -> list[ListedFile]:
 
     The empty objects with a slash at the end that stand for folders in some stores are left out.
     """
-    found: list[ListedFile] = _stores().match(pattern, limit)
+    found: list[ListedFile] = _place(pattern).match(pattern, limit)
     return found

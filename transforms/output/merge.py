@@ -16,7 +16,6 @@ from apache_beam.pvalue import AsSingleton, PCollection
 from beamvec.embeddings import layout, schema
 from beamvec.embeddings.run_record import FileRecord
 from beamvec.transforms.files import storage
-from beamvec.transforms.files.stores import os_errors
 from beamvec.transforms.output.hashed import Hashed
 from beamvec.transforms.output.target import Target
 from beamvec.transforms.records.account import Account, ErrorCount
@@ -120,8 +119,7 @@ def _open_part(
                 nonlocal held
                 held = pa.concat_tables([held, table.select(target.names).cast(target)])
                 while held.num_rows >= size:
-                    with os_errors(path):  # Of the parts that are open, this one.
-                        writer.write_table(held.slice(0, size), row_group_size=size)
+                    writer.write_table(held.slice(0, size), row_group_size=size)
                     held = held.slice(size)
 
             yield add_rows
