@@ -171,15 +171,18 @@ def _check_embeddings(part: Part, dataset: Dataset, inputs: Mapping[str, Part]) 
     problems, uris = _check_part(part, dataset, dataset.schema, check)
     if _name(part) not in inputs:
         return [*problems, f"{dataset}/{layout.INPUTS_DIR}/{_name(part)} is missing"], uris
-    return [*problems, *_check_inputs(inputs[_name(part)], dataset, uris)], uris
+    known = None if problems else uris
+    return [*problems, *_check_inputs(inputs[_name(part)], dataset, known)], uris
 
 
-def _check_inputs(part: Part, dataset: Dataset, uris: pa.ChunkedArray) -> list[str]:
+def _check_inputs(part: Part, dataset: Dataset, uris: pa.ChunkedArray | None) -> list[str]:
+    """Check a part of `_inputs`, against the uris that were embedded as far as they are known."""
     problems = list(check_part(part, dataset.run))
     try:
         if part.read_schema().remove_metadata() != schema.table_schema(layout.INPUTS_DIR):
             return [*problems, f"{part.path}: other columns than those of {layout.INPUTS_DIR}"]
-        if not part.read()[schema.URI].equals(uris):
+        found = part.read()[schema.URI]
+        if uris is not None and not found.equals(uris):
             problems.append(f"{part.path}: other uris than in {layout.EMBEDDINGS_DIR}")
     except DatasetError as error:
         problems.append(str(error))

@@ -276,6 +276,72 @@ def test_verify_names_what_does_not_add_up(made, tmp_path, capsys):
     assert "rows have a uri that another row has" in capsys.readouterr().err
 
 
+def test_values_of_a_record_are_text_in_a_page(made, tmp_path):
+    shutil.copytree(made, tmp_path / "d")
+    record = open_dataset(made).run
+    (failure,) = record.failures
+    evil = dict.fromkeys(("model", "runner", "version", "weights"), EVIL)
+    kind = dataclasses.replace(failure, error_type=EVIL, example=EVIL)
+    timings = dataclasses.replace(record.timings, finished=EVIL)
+    changed = dataclasses.replace(record, **evil, failures=(kind,), timings=timings)
+    samples.write_record(tmp_path / "d", changed)
+    assert main(["report", str(tmp_path / "d"), "--html", str(tmp_path / "r.html")]) == 0
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("&lt;img src=x onerror=alert(1)&gt;") > 4
+    assert "<img src=x" not in page
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told", "shown"),
+    [
+        (38, "38 inputs = {}", "the accounts close"),
+        (4000, "4,000 inputs, but {}: the accounts do not close", "the accounts do not close"),
+    ],
+)
+def test_the_accounts_are_computed(made, tmp_path, capsys, inputs, told, shown):
+    told = told.format("37 embeddings + 1 failures + 0 duplicates")
+    shutil.copytree(made, tmp_path / "d")
+    record = open_dataset(made).run
+    counts = dataclasses.replace(record.counts, inputs=inputs)
+    samples.write_record(tmp_path / "d", dataclasses.replace(record, counts=counts))
+    assert main(["inspect", str(tmp_path / "d")]) == 0
+    assert f"accounts     {told}\n" in capsys.readouterr().out
+    assert main(["report", str(tmp_path / "d"), "--html", str(tmp_path / "r.html")]) == 0
+    page = (tmp_path / "r.html").read_text()
+    assert told in page
+    assert f">{shown}<" in page
+    assert ("the accounts close" in page) == (inputs == 38)
+
+
+def test_failures_that_are_not_there_are_not_told_of(made, tmp_path, capsys):
+    shutil.copytree(made, tmp_path / "d")
+    record = open_dataset(made).run
+    counts = dataclasses.replace(record.counts, failures=9, inputs=46)
+    samples.write_record(tmp_path / "d", dataclasses.replace(record, counts=counts))
+    for command in (["inspect"], ["report", "--html", str(tmp_path / "r.html")]):
+        assert main([command[0], str(tmp_path / "d"), *command[1:]]) == 2
+        error = capsys.readouterr().err
+        assert "the failures files hold 1 rows, run.json tells of 9" in error
+
+
+def test_embeddings_that_cannot_be_compared_are_named(tmp_path, capsys):
+    vectors = np.ones((12, 3), np.float32)
+    vectors[5] = np.nan
+    uris = [f"{kind}{i}.jpg" for kind in ("a/", "b/") for i in range(6)]
+    samples.write_dataset(tmp_path / "d", vectors, uris, parts=1)
+    for words in (
+        ["search", "--uri", "a/0.jpg", "--k", "12"],
+        ["search", "--uri", "a/5.jpg"],
+        ["probe", "--labels", "parent-folder"],
+        ["duplicates"],
+        ["report", "--html", str(tmp_path / "r.html")],
+    ):
+        assert main([words[0], str(tmp_path / "d"), *words[1:]]) == 2
+        error = capsys.readouterr().err
+        assert "NaN" in error
+        assert error.count("\n") == 1
+
+
 def test_pages_cannot_be_written_everywhere(made, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["report", made, "--html", str(tmp_path / "file" / "r.html")]) == 2
