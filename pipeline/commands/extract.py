@@ -28,8 +28,8 @@ class Terminal(Observer):
         self.verbose = verbose
 
     def tell(self, text: str) -> None:
-        """Print what is worth knowing."""
-        warn(text)
+        """Print what is worth knowing, in one line or more."""
+        warn(*text.split("\n"))
 
     def busy(self, text: str) -> None:
         """Print what goes on, on a terminal, where the next line takes its place."""
