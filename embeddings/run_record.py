@@ -19,6 +19,9 @@ from beamvec.errors import DatasetError
 
 RunState = Literal["running", "failed", "finished"]
 
+MAX_BYTES = 128 << 20
+"""What a `run.json` may have: that of some hundred thousand parts."""
+
 _EXAMPLE_LENGTH = 90
 
 
@@ -286,6 +289,8 @@ class RunRecord:
         Raises:
             DatasetError: if it is damaged, or of a later format.
         """
+        if len(text) > MAX_BYTES:
+            raise DatasetError(f"{path} is damaged: no record has more than {MAX_BYTES:,} bytes")
         content = load_object(text, path)
         settings = content.get("settings")
         found = settings.get("format_version", 1) if isinstance(settings, dict) else 1

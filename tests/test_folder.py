@@ -152,10 +152,9 @@ def test_a_dataset_of_format_1_is_read_left_alone_and_appended_to(
 
 def test_a_dataset_of_a_later_format_is_refused_by_name(extract, photos, tmp_path, capsys):
     extract("--input", photos / "group0")
-    file = tmp_path / "out" / "run.json"
-    run = json.loads(file.read_text())
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
     run["settings"]["format_version"] = 99
-    file.write_text(json.dumps({**run, "model": {"of": "tomorrow"}}))
+    samples.write_record(tmp_path / "out", {**run, "model": {"of": "tomorrow"}})
     for command in (["inspect", str(tmp_path / "out")], None):
         code = main(command) if command else extract("--input", photos / "group0", "--overwrite")
         assert code == 2

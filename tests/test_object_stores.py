@@ -120,7 +120,8 @@ def test_a_dataset_in_a_store_is_read_searched_and_shown(store, local, tmp_path,
     flags = ["--uri", uris[0], "--k", "3", "--html", str(page)]
     assert main(["search", path, *flags]) == 0
     assert page.read_text().count("data:image/webp") == 4
-    assert main(["search", path, "--image", uris[0], "--k", "1"]) == 0
+    flags = ["--model", f"{store.scheme}://{BUCKET}/model", "--k", "1"]
+    assert main(["search", path, "--image", uris[0], *flags]) == 0
     assert f"1.0000  {uris[0]}" in capsys.readouterr().out
     assert main(["inspect", path, "--verify"]) == 0
 

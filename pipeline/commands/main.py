@@ -12,6 +12,7 @@ from beamvec.pipeline.commands.flags import name_flags
 from beamvec.pipeline.commands.parser import build_parser
 from beamvec.pipeline.silence import silence, speak
 from beamvec.pipeline.spelling import did_you_mean
+from beamvec.pipeline.terminal import warn
 
 _TAKE_BEAM_FLAGS = ("extract", "doctor")
 
@@ -36,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             silence()
         return _run(args, rest)
     except BeamvecError as error:
-        print(f"beamvec: {name_flags(str(error), flags)}", file=sys.stderr)
+        warn(f"beamvec: {name_flags(str(error), flags)}")
         return _exit_code(error)
     except KeyboardInterrupt:
-        print("beamvec: stopped", file=sys.stderr)
+        warn("beamvec: stopped")
         return 130
 
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from beamvec.embeddings import schema
 from beamvec.embeddings.layout import PART_SUFFIX, Layout
+from beamvec.pipeline.terminal import warn
 from beamvec.pipeline.units import format_duration
 from beamvec.transforms.files import storage
 
@@ -113,7 +114,7 @@ def _show_lines(watcher: ChunkWatcher, work: threading.Thread, poll_s: float) ->
         work.join(min(poll_s, LINE_EVERY_S))
         now = time.monotonic()
         if now - shown >= LINE_EVERY_S and work.is_alive():
-            print(describe_status(watcher.poll(), before, now - start), file=sys.stderr)
+            warn(describe_status(watcher.poll(), before, now - start))
             shown = now
 
 
