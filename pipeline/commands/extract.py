@@ -8,6 +8,8 @@ import sys
 import threading
 import traceback
 
+from tqdm import tqdm
+
 from beamvec.errors import PipelineError, TooManyFailuresError
 from beamvec.pipeline.commands.summary import summarize
 from beamvec.pipeline.run.config import find_output, make_config
@@ -27,8 +29,8 @@ class Terminal(Observer):
         self.verbose = verbose
 
     def tell(self, text: str) -> None:
-        """Print what is worth knowing."""
-        print(text, file=sys.stderr)
+        """Print what is worth knowing, above a bar if there is one."""
+        tqdm.write(text, file=sys.stderr)
 
     def busy(self, text: str) -> None:
         """Print what goes on, on a terminal, where the next line takes its place."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import re
 import threading
 from collections.abc import Callable
@@ -15,8 +17,9 @@ from beamvec.pipeline.run.dataflow import describe_job, is_dataflow
 from beamvec.pipeline.run.finish import Begun
 from beamvec.pipeline.run.folder import write_failed
 from beamvec.pipeline.run.observer import Observer
-from beamvec.pipeline.run.progress import LOCAL_POLL_S, REMOTE_POLL_S, ChunkWatcher
+from beamvec.pipeline.run.progress import LOCAL_POLL_S, REMOTE_POLL_S, ChunkWatcher, Progress
 from beamvec.pipeline.run.workers import Workers
+from beamvec.pipeline.units import format_duration
 from beamvec.redact import redact
 from beamvec.transforms.decoding.pool import SharedPool
 
@@ -47,8 +50,10 @@ def run_pipeline(
     work = threading.Thread(target=_run_to_end, args=(start, errors), daemon=True)
     work.start()
     local = workers.local
+    tell = functools.partial(_tell_still, workers, decoders, observer)
+    watcher = ChunkWatcher(begun.layout, tell)
     try:
-        observer.watch(ChunkWatcher(begun.layout), work, LOCAL_POLL_S if local else REMOTE_POLL_S)
+        observer.watch(watcher, work, LOCAL_POLL_S if local else REMOTE_POLL_S)
         work.join()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
@@ -60,9 +65,18 @@ def run_pipeline(
         raise
     if errors:
         reason = explain_failure(errors[0])
-        write_failed(begun.layout, begun.record, reason)
+        with contextlib.suppress(OSError):  # Why the run failed tells more than this.
+            write_failed(begun.layout, begun.record, reason)
         message = f"the pipeline failed: {reason}; finished chunks are kept"
         raise PipelineError(message) from errors[0]
+
+
+def _tell_still(
+    workers: Workers, decoders: SharedPool, observer: Observer, progress: Progress, still_s: float
+) -> None:
+    """Tell what a run waits for that stands still."""
+    why = decoders.get().describe() if workers.threads else "its workers are not in this process"
+    observer.tell(f"no progress for {format_duration(still_s)} while {progress.phase}: {why}")
 
 
 def _start(
