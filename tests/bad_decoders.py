@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -21,6 +22,16 @@ def decode(data: bytes, size: int, resize: str, before_large) -> DecodedImage:
         if argument:
             Path(argument).touch()
         time.sleep(600)
+    elif command == "hang-in-c":  # It holds Python's lock, as some decoders do.
+        Path(argument).touch()
+        ctypes.PyDLL(None).sleep(600)
+    elif command == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif command == "meet":
+        _meet(Path(argument))
+    elif command == "no-memory-once" and not Path(argument).exists():
+        Path(argument).touch()
+        raise MemoryError
     elif command == "crash-once" and not Path(argument).exists():
         Path(argument).touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -32,3 +43,16 @@ def decode(data: bytes, size: int, resize: str, before_large) -> DecodedImage:
             time.sleep(0.1)
             log.write("out ")
     return decode_image(data, size, resize, before_large)
+
+
+def _meet(folder: Path) -> None:
+    """End by SIGKILL if another process is here at the same time, as where memory is short."""
+    mark = folder / str(os.getpid())
+    mark.touch()
+    for _ in range(100):
+        if len(list(folder.iterdir())) > 1:
+            time.sleep(0.2)  # The other one is to see it too.
+            mark.unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.01)
+    mark.unlink()

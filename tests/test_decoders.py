@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,16 +24,11 @@ from hypothesis.extra.numpy import arrays
 import samples
 from beamvec.transforms.decoding.decode import decode_chunk
 from beamvec.transforms.decoding.decoder import CRASHED, TIMED_OUT, DecoderDiedError
-from beamvec.transforms.decoding.messages import Answer, Message, Request, Turn, receive, send
+from beamvec.transforms.decoding.messages import Answer, Message, Request, Signal, receive, send
 from beamvec.transforms.decoding.outcome import Cause, Outcome
 from beamvec.transforms.decoding.pixels import DecodedImage, decode_image
-from beamvec.transforms.decoding.pool import (
-    SLOW_PARCELS,
-    DecoderError,
-    DecoderPool,
-    PoolClosedError,
-    SharedPool,
-)
+from beamvec.transforms.decoding.places import DecoderStartError, PoolClosedError
+from beamvec.transforms.decoding.pool import SLOW_PARCELS, DecoderError, DecoderPool, SharedPool
 from beamvec.transforms.decoding.reading import ImageFile
 from beamvec.transforms.decoding.retries import decode_with_retries
 from beamvec.transforms.files.readers import FILES
@@ -72,6 +68,7 @@ def test_errors_of_pillow_come_through(pool):
     [
         ("@@crash ", "DecoderCrashed", "was killed by SIGSEGV"),
         ("@@exit ", "DecoderCrashed", "exited with 7"),
+        ("@@kill ", "DecoderCrashed", "killed by SIGKILL, most likely for want of memory"),
         ("@@hang ", "DecoderTimeout", "more than 4 s"),
     ],
 )
@@ -143,13 +140,17 @@ class FakeDecoder:
 
     def __init__(self, unread: str = ""):
         self.asked: list[list[bytes | str]] = []
+        self.alone: list[bytes | str] = []
         self.unread = unread
 
-    def __call__(self, parcel: list[ImageFile]) -> list[Outcome]:
+    def __call__(self, parcel: list[ImageFile], alone: bool) -> list[Outcome]:
         self.asked.append([source.content for source in parcel])
+        self.alone += self.asked[-1] if alone else []
         for source in parcel:
             if source.content in (b"crash", b"hang"):
                 raise DecoderDiedError(CRASHED if source.content == b"crash" else TIMED_OUT, "died")
+            if source.content == b"killed" or (source.content == b"memory" and not alone):
+                raise DecoderDiedError(CRASHED, "died", was_killed=True)
             if source.content == b"once" and self.asked.count([b"once"]) < 2:
                 raise DecoderDiedError(CRASHED, "died")
         return [self.decode(source.content) for source in parcel]
@@ -167,6 +168,34 @@ def test_each_image_of_a_parcel_that_died_is_decoded_alone_and_crashes_once_more
     assert ask.asked == [contents, *lone]
     assert [outcome.error.error_type for outcome in outcomes] == ["E", CRASHED, TIMED_OUT, "E"]
     assert [outcome.size_bytes for outcome in outcomes] == [None, 5, 4, None]
+
+
+def test_what_was_killed_for_want_of_memory_is_decoded_alone_before_it_counts_as_its_fault():
+    ask = FakeDecoder()
+    contents = [b"good", b"memory", b"killed", b"crash"]
+    errors = [one.error for one in decode_with_retries(sources(*contents), ask, FILES)]
+    assert ask.alone == [b"memory", b"killed"]
+    assert [error.error_type for error in errors] == ["E", "E", CRASHED, CRASHED]
+    assert errors[2].message == (
+        "the decoder was killed by SIGKILL, most likely for want of memory, also when it decoded "
+        "alone"
+    )
+    assert errors[3].message == "died"
+
+
+def test_images_that_are_killed_when_they_meet_are_decoded_one_at_a_time(pool, tmp_path):
+    with ThreadPoolExecutor(2) as threads:
+        images = [image(f"@@meet {tmp_path}") for _ in range(2)]
+        futures = [threads.submit(pool.decode, one, 16, "stretch") for one in images]
+    assert [future.result().width for future in futures] == [60, 60]
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_an_image_that_memory_did_not_suffice_for_is_decoded_once_more(pool, tmp_path, others):
+    parcel = sources(image(f"@@no-memory-once {tmp_path}/mark"), *[image()] * others)
+    outcomes = pool.decode_parcel(parcel, 16, "stretch")
+    assert [outcome.error for outcome in outcomes] == [None] * (1 + others)
+    assert (tmp_path / "mark").exists()
 
 
 def test_a_file_that_the_decoder_could_not_read_is_read_once_and_sent():
@@ -270,6 +299,106 @@ def test_no_process_outlives_its_parent():
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("how", ["hang", "hang-in-c"])
+def test_no_busy_process_outlives_its_parent(how, tmp_path):
+    mark = tmp_path / "mark"
+    code = (
+        "import sys, threading, time\n"
+        "from beamvec.transforms.decoding.pool import DecoderPool\n"
+        f"pool = DecoderPool(1, {BAD!r})\npool.start()\nprint(*pool.pids(), flush=True)\n"
+        f"pool.decode(b'@@{how} {mark}', 8, 'stretch')\n"
+    )
+    tests = str(Path(__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((tests, *filter(None, sys.path)))}
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as run:
+        child = int(run.stdout.readline())
+        while not mark.exists():  # The test hangs if it never comes so far.
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    start = time.monotonic()
+    while is_running(child) and time.monotonic() - start < 30:
+        time.sleep(0.01)
+    assert not is_running(child)
+
+
+def test_a_process_outlives_the_thread_that_started_it(pool):
+    thread = threading.Thread(target=pool.start)
+    thread.start()
+    thread.join()
+    pids = pool.pids()
+    assert pool.decode(image(), 16, "crop").width == 60
+    assert pool.pids() == pids
+
+
+def test_a_process_needs_no_temporary_folder(tmp_path, monkeypatch):
+    """Others can make a file in one that all share, and hold its lock for ever."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    made = DecoderPool(1, BAD)
+    log = tmp_path / "log"
+    assert made.decode(image(f"@@large {log}"), 16, "crop").width == 60
+    made.close()
+    assert os.listdir(tmp_path) == ["log"]
+
+
+def refuse_processes(monkeypatch, errors: list[Exception]) -> None:
+    """Let starting a process fail with these errors, one after the other."""
+    popen = subprocess.Popen
+
+    def start(*args, **options):
+        if errors:
+            raise errors.pop(0)
+        return popen(*args, **options)
+
+    monkeypatch.setattr("beamvec.transforms.decoding.decoder.subprocess.Popen", start)
+
+
+REFUSALS = [BlockingIOError(11, "no process"), OSError(12, "no memory"), MemoryError()]
+
+
+def test_starting_a_process_is_tried_again(pool, monkeypatch):
+    refuse_processes(monkeypatch, [*REFUSALS])
+    pool.start()
+    with ThreadPoolExecutor(8) as threads:
+        futures = [threads.submit(pool.decode, image(), 16, "crop") for _ in range(8)]
+    assert {future.result().width for future in futures} == {60}
+
+
+@pytest.mark.parametrize("error", REFUSALS, ids=repr)
+def test_whoever_waits_for_a_process_that_cannot_be_started_is_told(error, monkeypatch):
+    pool = DecoderPool(2, BAD, start_s=0.1)
+    refuse_processes(monkeypatch, errors := [error] * 1000)
+    with ThreadPoolExecutor(8) as threads:
+        futures = [threads.submit(pool.decode, image(), 16, "crop") for _ in range(8)]
+    for future in futures:
+        assert isinstance(future.exception(), DecoderStartError)
+        assert "raise the limits of processes" in str(future.exception())
+    assert "no decoder can be started" in pool.describe()
+    errors.clear()
+    assert pool.decode(image(), 16, "crop").width == 60
+    assert pool.describe() == "no decoder is busy"
+    pool.close()
+
+
+def test_a_process_that_dies_before_it_can_be_asked_is_no_files_fault():
+    pool = DecoderPool(1, "no_such_module:decode", start_s=0.1)
+    with pytest.raises(DecoderStartError, match="a new decoder exited with 1"):
+        pool.decode(image(), 16, "crop")
+    pool.close()
+
+
+def test_a_run_whose_decoders_cannot_be_started_ends_with_3(extract, photos, monkeypatch, capsys):
+    pool = SharedPool(2, BAD, start_s=0.2)
+    monkeypatch.setattr("beamvec.pipeline.run.launch.SharedPool", lambda: pool)
+    refuse_processes(monkeypatch, [OSError(12, "Cannot allocate memory")] * 1000)
+    assert extract("--input", photos) == 3
+    pool.get().close()
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert "no process that decodes could be started for 0.2 s: [Errno 12]" in shown
+
+
 def is_running(pid: int) -> bool:
     status = Path(f"/proc/{pid}/stat")
     try:
@@ -350,7 +479,7 @@ def messages(draw: st.DrawFn) -> Message:
     size = draw(st.integers(1, 4))
     request = Request(size, draw(st.sampled_from(["crop", "pad"])), draw(st.lists(contents)))
     answer = Answer(size, draw(st.lists(outcomes(size), max_size=4)))
-    return draw(st.sampled_from([request, Turn("waiting"), Turn("started"), answer]))
+    return draw(st.sampled_from([request, Signal("ready"), Signal("turn"), answer]))
 
 
 def without_pixels(message: Message) -> Message:

@@ -13,7 +13,7 @@ from beamvec.embeddings import open_dataset
 from beamvec.embeddings.run_record import RunRecord
 from beamvec.errors import ArgumentError, OutputError, PipelineError, TooManyFailuresError
 from beamvec.pipeline.run.config import make_config
-from beamvec.pipeline.run.launch import Workers, explain_failure, load_to_launch, run_extraction
+from beamvec.pipeline.run.launch import Workers, load_to_launch, run_extraction
 from beamvec.pipeline.run.observer import Observer
 from beamvec.transforms.inference.spec import ModelSpec
 
@@ -167,32 +167,3 @@ def test_workers_know_where_they_are():
 def test_a_launcher_needs_no_gpu_for_workers_elsewhere(model_path):
     spec = ModelSpec(model_path, precision="float16", device="gpu", batch_size=5)
     assert load_to_launch(spec, local=False).spec == ModelSpec(model_path, batch_size=5)
-
-
-def chain() -> BaseException:
-    error = RuntimeError("outer")
-    error.__cause__ = OSError("inner")
-    return error
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [
-        (OSError("first\n\nlast"), "last"),
-        (KeyboardInterrupt(), "KeyboardInterrupt"),
-        (chain(), "inner"),
-        (
-            RuntimeError("cannot read https://me:secret@host/x?token=1"),
-            "cannot read https://host/x",
-        ),
-        (
-            RuntimeError(
-                "Traceback (most recent call last):\n  File x\na.b.SomeError: gone\n\nnote: of a "
-                "runner"
-            ),
-            "a.b.SomeError: gone",
-        ),
-    ],
-)
-def test_a_failure_is_explained_in_one_line(error, reason):
-    assert explain_failure(error) == reason

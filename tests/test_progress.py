@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import threading
 import time
@@ -11,7 +12,12 @@ import pytest
 
 from beamvec.embeddings.layout import Layout
 from beamvec.pipeline.run import progress
-from beamvec.pipeline.run.progress import ChunkWatcher, Progress, show_progress
+from beamvec.pipeline.run.progress import (
+    ChunkWatcher,
+    Progress,
+    describe_status,
+    show_progress,
+)
 from beamvec.transforms.files.storage import write_file
 from beamvec.transforms.output.chunk_files import write_chunk
 from beamvec.transforms.output.target import Target
@@ -79,4 +85,55 @@ def test_a_bar_on_a_terminal(add_chunk, tmp_path, monkeypatch):
     shown = terminal.getvalue()
     assert "embedding" in shown
     assert "5/10" in shown
-    assert "failed=1" in shown
+    assert "1 failed" in shown
+
+
+@pytest.mark.parametrize(
+    ("status", "before", "elapsed_s", "told"),
+    [
+        (Progress(5, 0, 10), 5, 0.0, "5 of 10 images, 0.0 images/s, unknown time left, 0 failed"),
+        (Progress(4, 0, 10), 5, 1.0, "4 of 10 images, 0.0 images/s, unknown time left, 0 failed"),
+        (Progress(12, 1, 10), 2, 2.0, "12 of 10 images, 5.0 images/s, 0.0 s left, 1 failed"),
+        (Progress(3, 1), 0, 1.0, "listing images"),
+    ],
+)
+def test_no_rate_and_no_time_is_negative(status, before, elapsed_s, told):
+    assert describe_status(status, before, elapsed_s) == told
+
+
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_clock_that_is_set_shows_nowhere(tty, add_chunk, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.02)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: tty, raising=False)
+    write_file(str(tmp_path / "chunks" / "total.json"), b'{"images": 10}')
+    days = iter(range(10**6, 0, -1))
+    monkeypatch.setattr(time, "time", lambda: 86_400.0 * next(days))  # It goes back, and far.
+    watcher = ChunkWatcher(Layout(str(tmp_path)))
+    work = threading.Thread(target=lambda: (time.sleep(0.1), add_chunk("a", 4, 1), time.sleep(0.2)))
+    work.start()
+    show_progress(watcher, work, 0.01)
+    shown = capsys.readouterr().err
+    rates = [float(rate) for rate in re.findall(r"(\S+) images/s", shown)]
+    assert max(rates) > 1
+    assert min(rates) >= 0
+    assert not re.search(r"-\d|\d h", shown)
+
+
+def test_it_is_told_when_there_is_no_progress(add_chunk, tmp_path, monkeypatch):
+    now, heard = [1000.0], []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+
+    def poll_after(seconds: float) -> None:
+        now[0] += seconds
+        watcher.poll()
+
+    watcher = ChunkWatcher(Layout(str(tmp_path)), lambda *told: heard.append(told))
+    for seconds in (59, 2, 30, 30):
+        poll_after(seconds)
+    assert heard == [(Progress(), 61.0), (Progress(), 121.0)]
+    write_file(str(tmp_path / "chunks" / "total.json"), b'{"images": 10}')
+    add_chunk("a", 4, 1)
+    for seconds in (1000, 59, 1):
+        poll_after(seconds)
+    assert heard[2:] == [(Progress(5, 1, 10), 60.0)]
+    assert [told.phase for told, _ in heard] == ["listing images", "listing images", "embedding"]

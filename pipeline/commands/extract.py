@@ -8,6 +8,8 @@ import sys
 import threading
 import traceback
 
+from tqdm import tqdm
+
 from beamvec.errors import PipelineError, TooManyFailuresError
 from beamvec.pipeline.commands.summary import summarize
 from beamvec.pipeline.run.config import find_output, make_config
@@ -28,8 +30,10 @@ class Terminal(Observer):
         self.verbose = verbose
 
     def tell(self, text: str) -> None:
-        """Print what is worth knowing, in one line or more."""
-        warn(*text.split("\n"))
+        """Print what is worth knowing, in one line or more, above a bar if there is one."""
+        with tqdm.external_write_mode(file=sys.stderr):
+            warn(*text.split("
+"))
 
     def busy(self, text: str) -> None:
         """Print what goes on, on a terminal, where the next line takes its place."""

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import platform
-import re
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineResult, PipelineState
 
 from beamvec import __version__
 from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
@@ -23,7 +19,6 @@ from beamvec.pipeline.run.belongings import clear_work
 from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.dataflow import (
     asks_for_gpu,
-    describe_job,
     is_dataflow,
     makes_template,
     prepare_dataflow,
@@ -34,13 +29,13 @@ from beamvec.pipeline.run.folder import (
     find_output,
     prepare_output,
     read_record,
-    write_failed,
 )
 from beamvec.pipeline.run.graph import build_pipeline
 from beamvec.pipeline.run.lock import hold_output
 from beamvec.pipeline.run.observer import Observer
-from beamvec.pipeline.run.progress import LOCAL_POLL_S, REMOTE_POLL_S, ChunkWatcher, Progress
+from beamvec.pipeline.run.progress import Progress
 from beamvec.pipeline.run.runners import check_reachable
+from beamvec.pipeline.run.running import run_pipeline
 from beamvec.pipeline.run.workers import Workers
 from beamvec.redact import redact
 from beamvec.transforms.decoding.pool import SharedPool
@@ -51,7 +46,6 @@ from beamvec.transforms.inference.registry import ENGINES
 from beamvec.transforms.inference.spec import ModelSpec
 from beamvec.transforms.planning.plan import account_inputs
 
-_EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b")
 _PACKAGES = ("apache-beam", "pyarrow", "numpy", "pillow")
 
 
@@ -172,7 +166,7 @@ def _run_holding(job: Job, observer: Observer) -> RunRecord:
     prepare_output(layout, begun.record, found)
     pipeline = beam.Pipeline(runner=job.workers.runner, options=job.workers.options)
     build_pipeline(pipeline, config, job.model, job.decoders, begun)
-    _run_pipeline(pipeline, job, begun, observer)
+    run_pipeline(pipeline, job.workers, job.decoders, begun, observer)
     if makes_template(job.workers.options):
         return begun.record
     record = _read_finished(layout)
@@ -247,78 +241,11 @@ def _confirm(config: ExtractConfig, found: FoundOutput, observer: Observer) -> R
     return run
 
 
-def _run_pipeline(pipeline: beam.Pipeline, job: Job, begun: Begun, observer: Observer) -> None:
-    """Run the pipeline in a thread while somebody looks on.
-
-    Raises:
-        PipelineError: if it failed.
-    """
-    errors: list[BaseException] = []
-    start = _start(pipeline, job.workers, observer, errors)
-    work = threading.Thread(target=_run_to_end, args=(start, errors), daemon=True)
-    work.start()
-    local = job.workers.local
-    try:
-        observer.watch(ChunkWatcher(begun.layout), work, LOCAL_POLL_S if local else REMOTE_POLL_S)
-        work.join()
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            observer.leave(local)
-        if job.workers.threads:
-            job.decoders.get().close()  # Each bundle ends with an error at its next image.
-        if local:  # Whoever takes the lock next must be alone.
-            work.join()
-        raise
-    if errors:
-        reason = explain_failure(errors[0])
-        write_failed(begun.layout, begun.record, reason)
-        message = f"the pipeline failed: {reason}; finished chunks are kept"
-        raise PipelineError(message) from errors[0]
-
-
-def _start(
-    pipeline: beam.Pipeline, workers: Workers, observer: Observer, errors: list[BaseException]
-) -> Callable[[], PipelineResult | None]:
-    """Return what starts the pipeline, or its result if it had to be started at once."""
-    if isinstance(workers.runner, FnApiRunner):
-        return pipeline.run  # Returns at the end.
-    # A runner that starts a server wants to hear of Ctrl-C, as only the main thread can.
-    try:
-        result = pipeline.run()
-        if is_dataflow(workers.options):
-            observer.tell(describe_job(result, workers.options))
-    except Exception as error:  # noqa: BLE001 Reported like those that come later.
-        errors.append(error)
-        return lambda: None
-    return lambda: result
-
-
-def _run_to_end(start: Callable[[], PipelineResult | None], errors: list[BaseException]) -> None:
-    try:
-        result = start()
-        state = result.wait_until_finish() if result else None
-        if state not in (None, PipelineState.DONE):
-            raise RuntimeError(f"the runner ended in state {state}")
-    except BaseException as error:  # noqa: BLE001 The main thread reports it.
-        errors.append(error)
-
-
 def _read_finished(layout: Layout) -> RunRecord:
     record = read_record(layout.run_file)
     if record is None or record.state != "finished":
         raise PipelineError(f"the pipeline ended, but wrote no {RUN_FILE}")
     return record
-
-
-def explain_failure(error: BaseException) -> str:
-    """Return the reason of a failed pipeline in one line, without a worker's traceback."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines()]
-    lines = [line for line in lines if line not in ("", "None")]
-    if "Traceback (most recent call last):" in lines:  # A worker's, with notes of a runner's below.
-        lines = [line for line in lines if _EXCEPTION.match(line)] or lines
-    return redact(lines[-1].removesuffix(", Error:")) if lines else type(error).__name__
 
 
 def _judge(record: RunRecord, config: ExtractConfig) -> RunRecord:

@@ -46,8 +46,9 @@ class Observer:
             return
         while work.is_alive():
             work.join(poll_s)
+            progress = watcher.poll()  # Which tells also of a run that stands still.
             if callable(self._progress):
-                self._progress(watcher.poll())
+                self._progress(progress)
 
     def finish(self, progress: Progress) -> None:
         """Hear how far the run came in the end."""

@@ -9,7 +9,9 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +26,12 @@ from beamvec.transforms.files import storage
 LOCAL_POLL_S = 0.5
 REMOTE_POLL_S = 10.0
 LINE_EVERY_S = 15.0
+STILL_S = 60.0
+"""After so long without progress a run says what it waits for, and again after twice as long."""
+
 _READ_BUDGET_S = 5.0
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}"
+"""Without a rate of tqdm's own, which goes by the time of day: a clock that is set would show."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,29 @@ class Progress:
     failed: int = 0
     total: int | None = None
 
+    @property
+    def phase(self) -> str:
+        """What the run is at."""
+        if self.total is None:
+            return "listing images"
+        return "merging" if self.done >= self.total else "embedding"
+
 
 class ChunkWatcher:
-    """Counts images in the chunk files of an output folder, reading each file's footer once."""
+    """Counts images in the chunk files of an output folder, reading each file's footer once.
 
-    def __init__(self, layout: Layout):
+    Args:
+        layout: the folder.
+        on_still: is called with the progress, and for how many seconds there was none, when that
+            is `STILL_S`, and again after each doubling.
+    """
+
+    def __init__(self, layout: Layout, on_still: Callable[[Progress, float], Any] | None = None):
         self._layout = layout
+        self._on_still = on_still
+        self._latest = Progress()
+        self._moved_s = time.monotonic()
+        self._still_s = STILL_S
         self._seen: set[str] = set()
         self._done = 0
         self._failed = 0
@@ -65,7 +89,18 @@ class ChunkWatcher:
                     break
         except (OSError, pa.ArrowException):
             pass  # The folder is removed at the end, while it is being read.
-        return Progress(self._done, self._failed, self._total)
+        progress = Progress(self._done, self._failed, self._total)
+        self._look_still(progress)
+        return progress
+
+    def _look_still(self, progress: Progress) -> None:
+        still_s = time.monotonic() - self._moved_s
+        if progress != self._latest:
+            self._latest, self._still_s = progress, STILL_S
+            self._moved_s += still_s
+        elif self._on_still and still_s >= self._still_s:
+            self._still_s *= 2
+            self._on_still(progress, still_s)
 
     def _read_total(self) -> int | None:
         path = self._layout.total_file
@@ -92,17 +127,17 @@ def show_progress(watcher: ChunkWatcher, work: threading.Thread, poll_s: float) 
 
 
 def _show_bar(watcher: ChunkWatcher, work: threading.Thread, poll_s: float) -> None:
-    before = watcher.poll().done
-    # Chunks come in bursts: the mean rate tells more than the latest one.
-    with tqdm(initial=before, unit="img", smoothing=0, dynamic_ncols=True, leave=False) as bar:
+    start, before = time.monotonic(), watcher.poll().done
+    with tqdm(initial=before, bar_format=_BAR, dynamic_ncols=True, leave=False) as bar:
         bar.set_description("listing images")
         while work.is_alive():
             work.join(poll_s)
             status = watcher.poll()
             if status.total is not None:
                 bar.total = max(status.total, status.done)
-                bar.set_description("merging" if status.done >= status.total else "embedding")
-            bar.set_postfix(failed=status.failed, refresh=False)
+                pace = describe_pace(status, before, time.monotonic() - start)
+                bar.set_postfix_str(pace, refresh=False)
+            bar.set_description(status.phase, refresh=False)
             bar.update(status.done - bar.n)
             bar.refresh()
 
@@ -112,9 +147,9 @@ def _show_lines(watcher: ChunkWatcher, work: threading.Thread, poll_s: float) ->
     shown = start
     while work.is_alive():
         work.join(min(poll_s, LINE_EVERY_S))
-        now = time.monotonic()
+        now, status = time.monotonic(), watcher.poll()
         if now - shown >= LINE_EVERY_S and work.is_alive():
-            warn(describe_status(watcher.poll(), before, now - start))
+            warn(describe_status(status, before, now - start))
             shown = now
 
 
@@ -130,10 +165,18 @@ def describe_status(status: Progress, before: int, elapsed_s: float) -> str:
     '300 of 1,000 images, 10.0 images/s, 1 min 10 s left, 2 failed'
     """
     if status.total is None:
-        return "listing images"
-    rate = (status.done - before) / elapsed_s
-    left = format_duration((status.total - status.done) / rate) if rate > 0 else "unknown time"
-    return (
-        f"{status.done:,} of {status.total:,} images, {rate:.1f} images/s, {left} left, "
-        f"{status.failed:,} failed"
-    )
+        return status.phase
+    pace = describe_pace(status, before, elapsed_s)
+    return f"{status.done:,} of {status.total:,} images, {pace}"
+
+
+def describe_pace(status: Progress, before: int, elapsed_s: float) -> str:
+    """Describe how fast a run goes whose total is known, see `describe_status`.
+
+    Chunks come in bursts: the mean rate tells more than that of the latest one.
+    """
+    assert status.total is not None
+    rate = max(0, status.done - before) / max(elapsed_s, 1e-3)
+    left_s = max(0, status.total - status.done) / rate if rate else None
+    left = "unknown time" if left_s is None else format_duration(left_s)
+    return f"{rate:.1f} images/s, {left} left, {status.failed:,} failed"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 
-from beamvec.transforms.decoding.messages import Answer, Request, Turn, receive, send
+from beamvec.transforms.decoding.messages import Answer, Request, Signal, receive, send
 
 CRASHED = "DecoderCrashed"
 TIMED_OUT = "DecoderTimeout"
@@ -25,11 +27,13 @@ class DecoderDiedError(Exception):
 
     Attributes:
         error_type: `DecoderCrashed` or `DecoderTimeout`.
+        was_killed: whether by SIGKILL from outside, as the system does where memory is short.
     """
 
-    def __init__(self, error_type: str, message: str):
+    def __init__(self, error_type: str, message: str, was_killed: bool = False):
         super().__init__(message)
         self.error_type = error_type
+        self.was_killed = was_killed
 
 
 class Decoder:
@@ -38,14 +42,19 @@ class Decoder:
     Args:
         decoder: what it calls, `module:function`.
         timeout_s: how long it may take for an answer.
+
+    Raises:
+        OSError: if the system has no process, memory or file descriptor left for it.
+        MemoryError: likewise.
     """
 
     def __init__(self, decoder: str, timeout_s: float):
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, contextlib.ExitStack() as on_failure:
+            on_failure.enter_context(ours)
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(theirs.fileno()), decoder],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-c", _START, str(theirs.fileno()), decoder, str(os.getpid())],
+                stdin=subprocess.PIPE,  # Its other end tells the process that this one is gone.
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -53,10 +62,14 @@ class Decoder:
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
+            on_failure.pop_all()
         ours.settimeout(timeout_s)
         self._connection = ours
         self._answers = ours.makefile("rb")
         self._timeout_s = timeout_s
+        self._is_ready = False
+        self._is_stopped = False
+        self._was_killed_here = False
 
     @property
     def pid(self) -> int:
@@ -64,39 +77,60 @@ class Decoder:
         return self._process.pid
 
     def is_alive(self) -> bool:
-        """Tell whether it has not been stopped; one that died by itself fails the next request."""
-        return self._process.returncode is None
+        """Tell whether it can be asked: it was not stopped, and has not ended by itself."""
+        return not self._is_stopped and self._process.poll() is None
 
-    def ask(self, request: Request) -> Answer:
+    def wait_ready(self) -> None:
+        """Wait until it can be asked, for the first time.
+
+        Raises:
+            OSError: if it ends before, or takes longer than for an answer; it is stopped then.
+        """
+        if self._is_ready:
+            return
+        try:
+            self._is_ready = receive(self._answers) == Signal("ready")
+        except (EOFError, OSError) as error:
+            self.stop()
+            how = "was not ready in time" if isinstance(error, TimeoutError) else self._how_ended()
+            raise OSError(f"a new decoder {how}") from error
+
+    def ask(self, request: Request, take_turn: Callable[[], None]) -> Answer:
         """Have a parcel decoded.
+
+        Args:
+            request: the parcel.
+            take_turn: waits until a large image may be decoded. The process is not timed meanwhile.
 
         Raises:
             DecoderDiedError: if the process ends, or is stopped here as it takes too long.
         """
         try:
             send(self._connection, request)
-            return self._receive()
+            while not isinstance(message := receive(self._answers), Answer):
+                assert message == Signal("turn")
+                take_turn()
+                send(self._connection, message)
+            return message
         except TimeoutError:
             self.stop()
-            message = f"the decoder took more than {self._timeout_s:g} s for this file"
-            raise DecoderDiedError(TIMED_OUT, message) from None
+            how = f"the decoder took more than {self._timeout_s:g} s for this file"
+            raise DecoderDiedError(TIMED_OUT, how) from None
         except (EOFError, OSError):
             self.stop()
-            raise DecoderDiedError(CRASHED, self._explain_end()) from None
+            by_kill = self._process.returncode == -signal.SIGKILL
+            was_killed = by_kill and not self._was_killed_here
+            how = f"the decoder {self._how_ended()} on this file"
+            raise DecoderDiedError(CRASHED, how, was_killed) from None
+        except BaseException:
+            self.stop()  # Its answer would be taken for that to the next request.
+            raise
 
-    def _receive(self) -> Answer:
-        while True:
-            message = receive(self._answers)
-            if isinstance(message, Answer):
-                return message
-            assert isinstance(message, Turn)
-            # Whoever holds the lock for large images is timed itself, so this wait ends.
-            self._connection.settimeout(None if message.state == "waiting" else self._timeout_s)
-
-    def _explain_end(self) -> str:
+    def _how_ended(self) -> str:
         code = self._process.returncode
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        return f"the decoder {how} on this file"
+        if code is None:
+            return "closed its connection"
+        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
 
     def kill(self) -> None:
         """End the process at once; a thread that waits in `ask` hears of it as of a crash.
@@ -104,14 +138,22 @@ class Decoder:
         Any thread may call it. It leaves the connection alone: to close that while another thread
         reads from it would wait for that thread.
         """
+        self._was_killed_here = True
         self._process.kill()
 
     def stop(self) -> None:
         """Close the connection, upon which the process ends, and wait for that."""
+        self._is_stopped = True
         self._answers.close()
         self._connection.close()
-        try:  # A process that crashed is to be found with its own exit status.
+        # A process that crashed is to be found with its own exit status.
+        if not self._has_ended():
+            self.kill()
+            self._has_ended()  # One that reads from a dead network drive cannot even be killed.
+        assert self._process.stdin
+        self._process.stdin.close()
+
+    def _has_ended(self) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_EXIT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        return self._process.returncode is not None

@@ -1,4 +1,4 @@
-"""What a `DecoderPool` and its processes say to each other: `Request`, `Turn` and `Answer`.
+"""What a `DecoderPool` and its processes say to each other: `Signal`, `Request` and `Answer`.
 
 A message is JSON, whose fields all have names, and a body of bytes: contents of files on the way
 there, pixels on the way back. Nothing is ever unpickled: a process that a hostile image has taken
@@ -67,22 +67,27 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Turn:
-    """A large image waits for its turn, in which no other is decoded, or has it and is started."""
+class Signal:
+    """A word of a process, or to it.
 
-    state: Literal["waiting", "started"]
+    Attributes:
+        word: `ready`, of a process that can be asked; `turn`, of one that waits for its turn to
+            decode a large image, and to it when that has come.
+    """
+
+    word: Literal["ready", "turn"]
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields."""
-        return {"state": self.state}
+        return {"word": self.word}
 
     def body(self) -> list[bytes]:
         """Return nothing."""
         return []
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any], body: bytes) -> Turn:
-        """Restore a turn from its fields."""
+    def from_json(cls, fields: dict[str, Any], body: bytes) -> Signal:
+        """Restore a signal from its fields."""
         assert not body
         return cls(**fields)
 
@@ -135,8 +140,8 @@ def _outcome_from_json(fields: dict[str, Any], pixels: Iterator[npt.NDArray[np.u
     )
 
 
-Message = Request | Turn | Answer
-_KINDS: dict[str, type[Message]] = {"request": Request, "turn": Turn, "answer": Answer}
+Message = Signal | Request | Answer
+_KINDS: dict[str, type[Message]] = {"signal": Signal, "request": Request, "answer": Answer}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 

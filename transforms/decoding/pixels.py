@@ -17,7 +17,7 @@ MAX_PIXELS = 178_956_970
 """Images of more pixels are refused as decompression bombs: Pillow's own default limit."""
 
 LARGE_PIXELS = 25_000_000
-"""Images of more pixels are decoded one at a time on a machine, so that memory stays bounded."""
+"""Of images of more pixels a pool decodes one at a time, so that memory stays bounded."""
 
 BLOCK_PIXELS = 1 << 20
 """Pixels that are converted at a time: what is done in float64 or needs copies would take gigabytes

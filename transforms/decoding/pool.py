@@ -2,21 +2,23 @@
 
 Each process decodes one image at a time, so it is always clear which one brought it down. It ends
 by itself when its parent is gone, however that died.
+
+What bounds the memory: of large images (`LARGE_PIXELS`) a pool decodes one at a time. Worker
+processes of a runner have a pool each, and so each a large image at most.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beamvec.transforms.decoding.decoder import Decoder, DecoderDiedError
 from beamvec.transforms.decoding.messages import Request
 from beamvec.transforms.decoding.outcome import Outcome
 from beamvec.transforms.decoding.pixels import DecodedImage
+from beamvec.transforms.decoding.places import Places
 from beamvec.transforms.decoding.reading import ImageFile
 from beamvec.transforms.decoding.resize import Resize
 from beamvec.transforms.decoding.retries import decode_with_retries
@@ -26,6 +28,9 @@ from beamvec.transforms.records.images import ImageRef
 
 TIMEOUT_S = 120.0
 """A decoder that takes longer for an image is killed; the largest images take some seconds."""
+
+START_S = 60.0
+"""For so long starting a decoder is tried again where the system refuses it and none is there."""
 
 PILLOW = "beamvec.transforms.decoding.pixels:decode_image"
 
@@ -46,10 +51,6 @@ class DecoderError(Exception):
         self.error_type = error_type
 
 
-class PoolClosedError(RuntimeError):
-    """The pool has been closed; nothing can be said of the images that it was to decode."""
-
-
 class DecoderPool:
     """Processes that decode images, started when they are first needed; for many threads.
 
@@ -57,17 +58,20 @@ class DecoderPool:
         count: processes, as many as cores that should decode.
         decoder: what they call, `module:function`, with the signature of `decode_image`.
         timeout_s: how long an image may take.
+        start_s: for how long starting a process is tried again where none is there.
     """
 
-    def __init__(self, count: int, decoder: str = PILLOW, timeout_s: float = TIMEOUT_S):
-        self._decoder = decoder
-        self._timeout_s = timeout_s
+    def __init__(
+        self,
+        count: int,
+        decoder: str = PILLOW,
+        timeout_s: float = TIMEOUT_S,
+        start_s: float = START_S,
+    ):
+        start = functools.partial(Decoder, decoder, timeout_s)
+        # Starting and decoding take `timeout_s` each at most.
+        self._places = Places(count, start, start_s, stuck_s=3 * timeout_s + start_s)
         self._slow_parcels = 0
-        # Guards all below; None stands for a process that is not started.
-        self._changed = threading.Condition()
-        self._idle: deque[Decoder | None] = deque([None] * count)
-        self._busy: set[Decoder] = set()
-        self._closed = False
 
     @property
     def reads_slowly(self) -> bool:
@@ -80,23 +84,25 @@ class DecoderPool:
     @property
     def is_closed(self) -> bool:
         """Whether `close` was called."""
-        return self._closed
+        return self._places.is_closed
 
     def pids(self) -> list[int]:
         """Return the ids of the processes that are there, in no particular order."""
-        with self._changed:
-            return [decoder.pid for decoder in (*self._idle, *self._busy) if decoder]
+        return self._places.pids()
+
+    def describe(self) -> str:
+        """Say in some words what is going on, for whoever wonders why it takes so long."""
+        return self._places.describe()
 
     def start(self) -> None:
         """Start the processes that are missing, without waiting until they are ready.
 
+        Those that cannot be started now are tried again when they are needed.
+
         Raises:
             PoolClosedError: if the pool is closed.
         """
-        with self._changed:
-            self._require_open()
-            for i, decoder in enumerate(self._idle):
-                self._idle[i] = decoder or self._start_one()
+        self._places.fill()
 
     def decode(self, data: bytes, size: int, resize: Resize) -> DecodedImage:
         """Decode an image in one of the processes, waiting for one that is free.
@@ -108,6 +114,7 @@ class DecoderPool:
 
         Raises:
             DecoderError: if it cannot be decoded, or brings the decoder down.
+            DecoderStartError: if there is no process, and none can be started.
             PoolClosedError: if the pool is closed, or is while the image is decoded.
         """
         [outcome] = self.decode_parcel([ImageFile(ImageRef(""), data)], size, resize)
@@ -133,19 +140,23 @@ class DecoderPool:
             An outcome for each image, in their order.
 
         Raises:
+            DecoderStartError: if there is no process, and none can be started.
             PoolClosedError: if the pool is closed, or is while the images are decoded.
         """
         ask = functools.partial(self._ask, size=size, resize=resize)
         return decode_with_retries(parcel, ask, reader)
 
-    def _ask(self, sent: Sequence[ImageFile], size: int, resize: Resize) -> list[Outcome]:
+    def _ask(
+        self, sent: Sequence[ImageFile], alone: bool, size: int, resize: Resize
+    ) -> list[Outcome]:
         request = Request(size, resize, [source.content for source in sent])
-        with self._borrow() as decoder:
+        task = sent[0].ref.uri if sent else ""
+        with self._places.borrow(task, alone) as (place, decoder):
             try:
-                answer = decoder.ask(request)
+                answer = decoder.ask(request, functools.partial(self._places.take_turn, place))
             except DecoderDiedError:
                 # One that `close` killed says nothing about the images, so they must not fail.
-                self._require_open()
+                self._places.require_open()
                 raise
         self._note_pace(answer.outcomes)
         return [
@@ -162,51 +173,9 @@ class DecoderPool:
         is_slow = read_s > sum(outcome.decode_s for outcome in outcomes)
         self._slow_parcels = self._slow_parcels + 1 if is_slow else 0
 
-    @contextlib.contextmanager
-    def _borrow(self) -> Iterator[Decoder]:
-        decoder = self._take()
-        try:
-            yield decoder
-        finally:
-            self._give_back(decoder)
-
-    def _take(self) -> Decoder:
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._idle)
-            self._require_open()
-            # Its place is emptied only when there is a process: a failed start loses no place.
-            decoder = self._idle[0] or self._start_one()
-            self._idle.popleft()
-            self._busy.add(decoder)
-            return decoder
-
-    def _give_back(self, decoder: Decoder) -> None:
-        with self._changed:
-            self._busy.remove(decoder)
-            if not self._closed:
-                self._idle.append(decoder if decoder.is_alive() else None)
-                self._changed.notify()
-                return
-        decoder.stop()
-
-    def _start_one(self) -> Decoder:
-        return Decoder(self._decoder, self._timeout_s)
-
-    def _require_open(self) -> None:
-        if self._closed:
-            raise PoolClosedError("the pool has been closed; `SharedPool.get` makes a new one")
-
     def close(self) -> None:
         """End the processes, also those that are busy; whoever waits gets a `PoolClosedError`."""
-        with self._changed:
-            self._closed = True
-            idle = [decoder for decoder in self._idle if decoder]
-            self._idle.clear()
-            for decoder in self._busy:
-                decoder.kill()  # The thread that waits for it stops it.
-            self._changed.notify_all()
-        for decoder in idle:
-            decoder.stop()
+        self._places.close()
 
 
 @dataclass(frozen=True)
@@ -222,11 +191,13 @@ class SharedPool:
         count: processes, None for one for each core.
         decoder: see `DecoderPool`.
         timeout_s: see `DecoderPool`.
+        start_s: see `DecoderPool`.
     """
 
     count: int | None = None
     decoder: str = PILLOW
     timeout_s: float = TIMEOUT_S
+    start_s: float = START_S
 
     def get(self) -> DecoderPool:
         """Return the pool of this process, a new one if there is none or it has been closed.
@@ -237,7 +208,8 @@ class SharedPool:
         with _POOLS_LOCK:
             pool = _POOLS.get(self)
             if pool is None or pool.is_closed:
-                pool = DecoderPool(self.count or count_cpus(), self.decoder, self.timeout_s)
+                count = self.count or count_cpus()
+                pool = DecoderPool(count, self.decoder, self.timeout_s, self.start_s)
                 _POOLS[self] = pool
             return pool
 

@@ -1,7 +1,7 @@
 """The process that `DecoderPool` starts: decodes parcel after parcel until its parent is gone.
 
-It receives a `Request` and sends an `Answer`. Before a large image it says that it waits for its
-turn, and that the turn has come.
+It says that it is ready, then receives a `Request` and sends an `Answer`. Before a large image it
+asks for its turn, and waits until it gets it.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import functools
 import hashlib
 import importlib
 import os
-import signal
 import socket
 import stat
 import sys
-import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable
@@ -25,66 +24,67 @@ from typing import BinaryIO
 
 from PIL import Image
 
-from beamvec.transforms.decoding.messages import Answer, Request, Turn, receive, send
+from beamvec.transforms.decoding.messages import Answer, Request, Signal, receive, send
 from beamvec.transforms.decoding.outcome import Cause, Outcome, describe_error
 from beamvec.transforms.decoding.pixels import DecodedImage
 
-ORPHAN_S = 600
-"""A process whose parent died while it hung ends after so many seconds by SIGALRM."""
+_LOOK_S = 1.0
 
 
 def main() -> None:
     """Serve the connection whose file descriptor the command line names."""
-    descriptor, decoder = sys.argv[1:]
+    descriptor, decoder, parent = sys.argv[1:]
+    _end_with(int(parent))
     # Pillow warns of images half as large as those that it refuses; `MAX_PIXELS` is the limit here.
     # The filter is set here as it is global, and this process is ours alone.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     module, _, name = decoder.partition(":")
     decode = getattr(importlib.import_module(module), name)
-    with socket.socket(fileno=int(descriptor)) as connection, _open_lock() as lock:
+    with socket.socket(fileno=int(descriptor)) as connection:
         # It does not block where the parent has a default timeout for sockets, as Beam sets one.
         connection.setblocking(True)
         # The parent is gone, or has closed the connection.
         with contextlib.suppress(EOFError, OSError):
-            _serve(connection, decode, lock)
+            _serve(connection, decode)
 
 
-def _open_lock() -> BinaryIO:
-    """Open the file whose lock is held while a large image is decoded, one for each user."""
-    path = os.path.join(tempfile.gettempdir(), f"beamvec-{os.getuid()}.lock")
-    return os.fdopen(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600), "rb")
+def _end_with(parent: int) -> None:
+    """Have this process end soon after its parent, whatever it is busy with.
+
+    Standard input is a pipe from the parent. When that end closes, Linux sends SIGIO, which ends a
+    process: also one in C code that holds Python's lock, where no thread could do it. Not
+    PR_SET_PDEATHSIG, which comes already when the parent's thread ends that started this process.
+
+    The thread is for other systems, and for a pipe that a fork of the parent keeps open.
+    """
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
-def _serve(connection: socket.socket, decode: Callable[..., DecodedImage], lock: BinaryIO) -> None:
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_S)
+    os._exit(1)
+
+
+def _serve(connection: socket.socket, decode: Callable[..., DecodedImage]) -> None:
     stream = connection.makefile("rb")
-    take_turn = functools.partial(_take_turn, connection, lock)
+    take_turn = functools.partial(_take_turn, connection, stream)
+    send(connection, Signal("ready"))
     while True:
         request = receive(stream)
         assert isinstance(request, Request)
         decode_data = functools.partial(
             decode, size=request.size, resize=request.resize, before_large=take_turn
         )
-        outcomes = [_decode_alarmed(file, decode_data, lock) for file in request.files]
+        outcomes = [decode_file(file, decode_data) for file in request.files]
         send(connection, Answer(request.size, outcomes))
 
 
-def _take_turn(connection: socket.socket, lock: BinaryIO) -> None:
-    # The parent stops its clock while this process waits for others.
-    send(connection, Turn("waiting"))
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    send(connection, Turn("started"))
-    signal.alarm(ORPHAN_S)
-
-
-def _decode_alarmed(
-    file: bytes | str, decode: Callable[[bytes], DecodedImage], lock: BinaryIO
-) -> Outcome:
-    signal.alarm(ORPHAN_S)
-    try:
-        return decode_file(file, decode)
-    finally:
-        signal.alarm(0)
-        fcntl.flock(lock, fcntl.LOCK_UN)
+def _take_turn(connection: socket.socket, stream: BinaryIO) -> None:
+    send(connection, Signal("turn"))
+    assert receive(stream) == Signal("turn")
 
 
 def decode_file(file: bytes | str, decode: Callable[[bytes], DecodedImage]) -> Outcome:

@@ -14,8 +14,11 @@ from beamvec.transforms.decoding.outcome import Cause, Outcome
 from beamvec.transforms.decoding.reading import ImageFile, read_file
 from beamvec.transforms.files.readers import ImageReader
 
-Ask = Callable[[Sequence[ImageFile]], list[Outcome]]
-"""Has a decoder decode some images, and raises `DecoderDiedError` if they bring it down."""
+Ask = Callable[[Sequence[ImageFile], bool], list[Outcome]]
+"""Has a decoder decode some images, alone if that is True, so that no other is busy meanwhile.
+
+Raises `DecoderDiedError` if they bring it down.
+"""
 
 
 def decode_with_retries(
@@ -25,8 +28,9 @@ def decode_with_retries(
 
     - A parcel that brings the decoder down is decoded image by image, to tell which it was.
     - A lone image on which the decoder crashes is decoded once more: the process may have been
-      killed for another reason, such as a lack of memory. One that takes too long is not, as it
-      would again.
+      killed for another reason. One that takes too long is not, as it would again.
+    - What memory did not suffice for, be it that the system killed the decoder, is decoded once
+      more while nothing else is.
     - A local file that the decoder cannot read is read by `reader`, which tells errors apart and
       retries those that pass.
 
@@ -49,22 +53,43 @@ def decode_with_retries(
 def _decode_sent(sent: Sequence[ImageFile], ask: Ask) -> list[Outcome]:
     if len(sent) > 1:
         with contextlib.suppress(DecoderDiedError):
-            return ask(sent)
+            return [
+                _decode_lone(source, ask, alone=True) if _lacks_memory(outcome) else outcome
+                for source, outcome in zip(sent, ask(sent, False), strict=True)
+            ]
     return [_decode_lone(source, ask) for source in sent]
 
 
-def _decode_lone(source: ImageFile, ask: Ask) -> Outcome:
+def _decode_lone(source: ImageFile, ask: Ask, alone: bool = False) -> Outcome:
     start = time.perf_counter()
-    try:
+    tried_again = False
+    while True:
         try:
-            return ask([source])[0]
+            outcome = ask([source], alone)[0]
         except DecoderDiedError as death:
-            if death.error_type != CRASHED:
-                raise
-            return ask([source])[0]
-    except DecoderDiedError as death:
-        error = Cause("decode", death.error_type, str(death))
-        return source.fail(error, decode_s=time.perf_counter() - start)
+            is_last = alone or (tried_again and not death.was_killed)
+            if is_last or death.error_type != CRASHED:
+                error = Cause("decode", death.error_type, _explain(death, alone))
+                return source.fail(error, decode_s=time.perf_counter() - start)
+            alone = death.was_killed
+        else:
+            if alone or not _lacks_memory(outcome):
+                return outcome
+            alone = True
+        tried_again = True
+
+
+def _lacks_memory(outcome: Outcome) -> bool:
+    return outcome.error is not None and outcome.error.error_type == MemoryError.__name__
+
+
+def _explain(death: DecoderDiedError, alone: bool) -> str:
+    if not (alone and death.was_killed):
+        return str(death)
+    return (
+        "the decoder was killed by SIGKILL, most likely for want of memory, also when it decoded "
+        "alone"
+    )
 
 
 def _is_unread(source: ImageFile, outcome: Outcome) -> bool:

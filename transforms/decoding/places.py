@@ -1,0 +1,237 @@
+"""Who decodes when: the places of a pool's decoders, which threads take and give back.
+
+Nothing here waits without a bound: a decoder is stopped when it takes too long, and whatever else
+may be stuck fails who waits for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from beamvec.errors import BeamvecError
+from beamvec.redact import redact
+from beamvec.transforms.decoding.decoder import Decoder
+
+_FIRST_DELAY_S = 0.1
+_MAX_DELAY_S = 2.0
+
+
+class PoolClosedError(RuntimeError):
+    """The pool has been closed; nothing can be said of the images that it was to decode."""
+
+
+class DecoderStartError(BeamvecError):
+    """There is no decoder, and none can be started, or all of them are stuck."""
+
+
+@dataclass(eq=False)
+class Place:
+    """A place for a decoder.
+
+    Attributes:
+        decoder: who has it, None where none was started yet, or the last one is gone.
+        task: the uri of what it decodes.
+        since_s: when it was taken, by the monotonic clock.
+    """
+
+    decoder: Decoder | None = None
+    task: str = ""
+    since_s: float = 0.0
+
+
+class Places:
+    """Some places, for many threads.
+
+    Args:
+        count: how many.
+        start: starts a decoder.
+        start_s: for how long that is tried again where no decoder is there at all.
+        stuck_s: longer than anything takes after which whoever waits goes on.
+    """
+
+    def __init__(self, count: int, start: Callable[[], Decoder], start_s: float, stuck_s: float):
+        self._start = start
+        self._start_s = start_s
+        self._stuck_s = stuck_s
+        # Guards all below.
+        self._changed = threading.Condition()
+        self._idle = deque(Place() for _ in range(count))
+        self._busy: set[Place] = set()
+        self._large: Place | None = None
+        self._wants_alone = 0
+        self._moved_s = time.monotonic()
+        self._failing_since_s: float | None = None
+        self._failed_start = ""
+        self.is_closed = False
+
+    def pids(self) -> list[int]:
+        """Return the ids of the processes that are there, in no particular order."""
+        with self._changed:
+            places = (*self._idle, *self._busy)
+            return [place.decoder.pid for place in places if place.decoder]
+
+    def describe(self) -> str:
+        """Say in some words what is going on."""
+        with self._changed:
+            busy = sorted(self._busy, key=lambda place: place.since_s)
+            pids = ", ".join(str(place.decoder.pid) for place in busy if place.decoder)
+            failed, wants_alone = self._failed_start, self._wants_alone
+        if failed:
+            return f"no decoder can be started: {failed}"
+        if not busy:
+            return "no decoder is busy"
+        busy_s = time.monotonic() - busy[0].since_s
+        rest = ", all others wait for one that wants to be alone" if wants_alone else ""
+        return (
+            f"waiting for decoders (pids {pids}), the oldest of them busy for {busy_s:.0f} s with "
+            f"{redact(busy[0].task)}{rest}"
+        )
+
+    def fill(self) -> None:
+        """Start the decoders that are missing, as far as that is possible."""
+        with self._changed, contextlib.suppress(OSError, MemoryError):
+            self.require_open()
+            for place in self._idle:
+                place.decoder = place.decoder or self._start()
+
+    @contextlib.contextmanager
+    def borrow(self, task: str, alone: bool = False) -> Iterator[tuple[Place, Decoder]]:
+        """Wait for a decoder that is free, or can be started.
+
+        Args:
+            task: the uri of what it is to decode.
+            alone: whether no other decoder may be busy meanwhile.
+
+        Raises:
+            PoolClosedError: if the pool is closed, or is meanwhile.
+            DecoderStartError: if there is none and none can be started.
+        """
+        with self._stop_others() if alone else contextlib.nullcontext():
+            place = self._take_filled(task, alone)
+            try:
+                assert place.decoder
+                yield place, place.decoder
+            finally:
+                self._give_back(place)
+
+    @contextlib.contextmanager
+    def _stop_others(self) -> Iterator[None]:
+        with self._changed:
+            self._wants_alone += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._wants_alone -= 1
+                self._changed.notify_all()
+
+    def _take_filled(self, task: str, alone: bool) -> Place:
+        delay_s = _FIRST_DELAY_S
+        while True:
+            place = self._take(task, alone)
+            try:
+                self._fill(place)
+                return place
+            except (OSError, MemoryError) as error:
+                self._give_back(place)
+                self._judge_failed_start(error)
+            except BaseException:
+                self._give_back(place)
+                raise
+            with self._changed:
+                self._changed.wait_for(lambda: self.is_closed, delay_s)
+            delay_s = min(2 * delay_s, _MAX_DELAY_S)
+
+    def _take(self, task: str, alone: bool) -> Place:
+        with self._changed:
+            if alone:
+                self._wait_for(lambda: not self._busy)
+            else:
+                self._wait_for(lambda: bool(self._idle) and not self._wants_alone)
+            place = self._idle.popleft()
+            place.task, place.since_s = task, time.monotonic()
+            self._busy.add(place)
+            return place
+
+    def _fill(self, place: Place) -> None:
+        if place.decoder and not place.decoder.is_alive():
+            place.decoder.stop()
+            place.decoder = None
+        if place.decoder is None:
+            decoder = self._start()
+            with self._changed:  # From now on `close` kills it.
+                place.decoder = decoder
+        self.require_open()
+        place.decoder.wait_ready()
+        self._failing_since_s, self._failed_start = None, ""
+
+    def _judge_failed_start(self, error: Exception) -> None:
+        """Raise if there is no decoder, and was none for too long."""
+        with self._changed:
+            self.require_open()
+            now = time.monotonic()
+            self._failed_start = str(error) or type(error).__name__
+            self._failing_since_s = self._failing_since_s or now
+            if any(place.decoder for place in (*self._idle, *self._busy)):
+                return  # It goes on with fewer.
+            if now - self._failing_since_s >= self._start_s:
+                raise DecoderStartError(
+                    f"no process that decodes could be started for {self._start_s:g} s: "
+                    f"{self._failed_start}; free memory, or raise the limits of processes and "
+                    "open files"
+                ) from error
+
+    def _give_back(self, place: Place) -> None:
+        with self._changed:
+            self._moved_s = time.monotonic()
+            self._busy.remove(place)
+            if self._large is place:
+                self._large = None
+            gone = None
+            if place.decoder and (self.is_closed or not place.decoder.is_alive()):
+                gone, place.decoder = place.decoder, None
+            if not self.is_closed:
+                # Whoever comes next takes the first, and need not start one if another can.
+                add = self._idle.appendleft if place.decoder else self._idle.append
+                add(place)
+            self._changed.notify_all()
+        if gone:
+            gone.stop()
+
+    def take_turn(self, place: Place) -> None:
+        """Wait until a large image may be decoded, in which no other is until it is given back."""
+        with self._changed:
+            self._wait_for(lambda: self._large in (None, place))
+            self._large, self._moved_s = place, time.monotonic()
+
+    def _wait_for(self, is_ready: Callable[[], bool]) -> None:
+        while not self._changed.wait_for(lambda: self.is_closed or is_ready(), self._stuck_s):
+            if time.monotonic() - self._moved_s >= self._stuck_s:
+                raise DecoderStartError(
+                    f"the processes that decode are stuck: none has ended anything for "
+                    f"{self._stuck_s:g} s; look at where the images are, and start again"
+                )
+        self.require_open()
+
+    def require_open(self) -> None:
+        """Raise `PoolClosedError` if the pool is closed."""
+        if self.is_closed:
+            raise PoolClosedError("the pool has been closed; `SharedPool.get` makes a new one")
+
+    def close(self) -> None:
+        """End the processes, also those that are busy; whoever waits gets a `PoolClosedError`."""
+        with self._changed:
+            self.is_closed = True
+            idle = [place.decoder for place in self._idle if place.decoder]
+            self._idle.clear()
+            for place in self._busy:
+                if place.decoder:
+                    place.decoder.kill()  # The thread that waits for it stops it.
+            self._changed.notify_all()
+        for decoder in idle:
+            decoder.stop()
