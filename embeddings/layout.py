@@ -13,10 +13,10 @@ While a run works there, it holds beside them::
 
     _LOCK                                    who holds the folder
     chunks/<digest>.parquet                  a finished chunk
-    chunks/run.json                          the record of the run so far: what it was begun with
+    chunks/run.json                          who works here on what: the record of the run so far,
+                                             and, once all is computed, what is left to do
     chunks/total.json                        how many images the input names
-    chunks/parts/<table>/                    parts of an append, until all of them are whole
-    chunks/publish.json                      what is left to do once they are
+    chunks/parts/<token>/<table>/            the parts of the run, until they are whole
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Layout:
 
     @property
     def begun_file(self) -> str:
-        """The record of the run that the chunk files belong to."""
+        """The record of the run that the chunk files belong to, and of who is at work."""
         return f"{self.chunks}/{RUN_FILE}"
 
     @property
@@ -113,14 +113,20 @@ class Layout:
         return f"{self.chunks}/{_TOTAL_FILE}"
 
     @property
-    def publication_file(self) -> str:
-        """What is left to do once the parts of an append are whole."""
+    def old_publication_file(self) -> str:
+        """What was left to do once the parts of an append were whole, until format 2."""
         return f"{self.chunks}/{_PUBLICATION_FILE}"
 
-    @property
-    def staged(self) -> Layout:
-        """Where the tables of an append are written, until they are whole."""
-        return Layout(f"{self.chunks}/{_PARTS_DIR}")
+    def staged(self, token: str = "") -> Layout:
+        """Where the tables of a run are written, until they are whole.
+
+        Args:
+            token: names whoever writes there; empty for all of them.
+
+        >>> Layout("dataset").staged("ab").path
+        'dataset/chunks/parts/ab'
+        """
+        return Layout("/".join(filter(None, (self.chunks, _PARTS_DIR, token))))
 
 
 def success_content(run: bytes) -> bytes:
@@ -142,6 +148,14 @@ def is_part_name(name: str) -> bool:
     (True, False)
     """
     return _PART_NAME.fullmatch(name) is not None
+
+
+_CHUNK_NAME = re.compile(r"[0-9a-f]{64}\.parquet")
+
+
+def is_chunk_name(name: str) -> bool:
+    """Tell whether a file in the folder of chunk files has the name of one."""
+    return _CHUNK_NAME.fullmatch(name) is not None
 
 
 def part_name(index: int, count: int, generation: int = 0) -> str:

@@ -87,6 +87,7 @@ class Counts:
         failures: rows of `failures`.
         duplicates: inputs whose uri came before.
         taken_over: images of chunks that an earlier run had finished.
+        damaged: chunk files of an earlier run that were damaged, and computed again.
         chunks: chunks.
         read_retries: reads that failed at first.
         known: inputs of an append that the dataset had already; they are not among `inputs`.
@@ -98,6 +99,7 @@ class Counts:
     failures: int = 0
     duplicates: int = 0
     taken_over: int = 0
+    damaged: int = 0
     chunks: int = 0
     read_retries: int = 0
     known: int = 0

@@ -81,6 +81,7 @@ class DiskFileSystem(FileSystem):
 
     def rename(self, source_file_names, destination_file_names):
         for source, target in zip(source_file_names, destination_file_names, strict=True):
+            self._local(target).parent.mkdir(parents=True, exist_ok=True)
             self._local(source).rename(self._local(target))
 
     def exists(self, path):

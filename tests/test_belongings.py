@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beamvec.embeddings.layout import Layout
+from beamvec.pipeline.run.claim import read_claim
 from beamvec.transforms.files import storage
 
 WORK = "ten years of work"
@@ -165,7 +167,7 @@ def half_published(extract, photos, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(storage, "rename", fail)
         assert extract("--input", photos, "--append", *flags) == 3
-    assert (tmp_path / "out" / "chunks" / "publish.json").exists()
+    assert read_claim(Layout(str(tmp_path / "out"))).publication
     return tmp_path / "out"
 
 
@@ -198,37 +200,72 @@ def test_another_wish_after_half_a_publication_is_done_too(half_published, extra
 @pytest.mark.parametrize(
     "change",
     [
-        {"replaced": ["/etc/passwd"]},
-        {"replaced": ["../../mine.txt"]},
+        {"removed": ["/etc/passwd"]},
+        {"removed": ["../../mine.txt"]},
+        {"removed": ["_inputs/mine.txt"]},
         {"added": ["../../bin/part-00000-of-00001.parquet"]},
         {"added": ["bin/part-00000-of-00001.parquet"]},
         {"added": ["embeddings/../../part-00000-of-00001.parquet"]},
+        {"added": ["embeddings/part-00077-of-00099.parquet"]},
         {"added": [3]},
         {"added": None},
-        {"replaced": 7},
-        {"run": {}},
-        {"run": "x"},
+        {"removed": 7},
     ],
 )
 def test_a_plan_of_a_strangers_touches_nothing(half_published, extract, photos, change, tmp_path):
     mine = put(tmp_path / "mine.txt")
-    plan = half_published / "chunks" / "publish.json"
-    plan.write_text(json.dumps({**json.loads(plan.read_text()), **change}))
+    plan = half_published / "chunks" / "run.json"
+    content = json.loads(plan.read_text())
+    content["claim"]["publication"] |= change
+    del content["sha256"]  # A stranger could sign it too.
+    plan.write_text(json.dumps(content))
     before = snapshot(half_published)
     assert extract("--input", photos, "--append", "--max-failure-ratio", "1") == 2
     assert snapshot(half_published) == before
     assert mine.read_text() == WORK
 
 
-def test_a_plan_of_an_earlier_version_is_carried_out(half_published, extract, photos):
-    plan = half_published / "chunks" / "publish.json"
+@pytest.mark.parametrize("token", ["../..", "/etc", "x" * 32, 7, None])
+def test_a_token_of_a_strangers_leads_nowhere(half_published, extract, photos, token):
+    plan = half_published / "chunks" / "run.json"
     content = json.loads(plan.read_text())
-    tables = sorted({name.split("/")[0] for name in content.pop("added")})
-    replaced = [f"/somewhere/else/failures/{name}" for name in content["replaced"]]
-    plan.write_text(json.dumps({**content, "tables": tables, "replaced": replaced}))
+    content["claim"]["token"] = token
+    del content["sha256"]
+    plan.write_text(json.dumps(content))
+    before = snapshot(half_published)
+    assert extract("--input", photos, "--append", "--max-failure-ratio", "1") == 2
+    assert snapshot(half_published) == before
+
+
+def test_a_plan_of_which_a_byte_has_changed_is_not_carried_out(half_published, extract, photos):
+    plan = half_published / "chunks" / "run.json"
+    plan.write_text(plan.read_text().replace('"embeddings": 1', '"embeddings": 2', 1))
+    before = snapshot(half_published)
+    assert extract("--input", photos, "--append", "--max-failure-ratio", "1") == 2
+    assert snapshot(half_published) == before
+
+
+@pytest.mark.parametrize("paths", [False, True])
+def test_a_plan_of_an_earlier_version_is_carried_out(half_published, extract, photos, paths):
+    chunks = half_published / "chunks"
+    content = json.loads((chunks / "run.json").read_text())
+    claim = content.pop("claim")
+    added, removed = claim["publication"]["added"], claim["publication"]["removed"]
+    plan = {"run": content, "replaced": [name.split("/")[1] for name in removed]}
+    if paths:  # Format 1 had absolute ones, of which the names count.
+        plan["replaced"] = [f"/somewhere/else/{name}" for name in removed]
+        plan["tables"] = sorted({name.split("/")[0] for name in added})
+    else:
+        plan["added"] = added
+    (chunks / "publish.json").write_text(json.dumps(plan))
+    (chunks / "run.json").write_text(json.dumps(content))
+    for table in (chunks / "parts" / claim["token"]).iterdir():
+        table.rename(chunks / "parts" / table.name)
+    (chunks / "parts" / claim["token"]).rmdir()
     assert extract("--input", photos, "--append", "--max-failure-ratio", "1") == 0
     counts = json.loads((half_published / "run.json").read_text())["counts"]
     assert (counts["embeddings"], counts["failures"]) == (21, 2)
+    assert not chunks.exists()
 
 
 def test_the_record_tells_of_each_file_its_size_and_its_checksum(extract, photos, tmp_path):

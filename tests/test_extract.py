@@ -106,14 +106,15 @@ def test_a_failing_pipeline_ends_with_3_and_no_traceback(extract, photos, tmp_pa
     flags = ["--input", photos / "group0"]
     blocker = tmp_path / "out" / "embeddings"
 
-    # A file where the merge wants its folder: a fault of the output that shows up late.
+    # A file where a table wants its folder: a fault of the output that shows up late.
     import beamvec.pipeline.run.launch as module
 
     prepare = module.prepare_output
 
     def prepare_and_block(*args, **kwargs):
-        prepare(*args, **kwargs)
+        prepared = prepare(*args, **kwargs)
         blocker.write_text("in the way")
+        return prepared
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "prepare_output", prepare_and_block)

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from beamvec.embeddings import RunRecord
-from beamvec.embeddings.layout import TABLE_DIRS, Layout, part_name
+from beamvec.embeddings.layout import Layout, part_name
 from beamvec.embeddings.run_record import Counts, FailureCount, InputRecord, Settings
+from beamvec.errors import LostOutputError, OutputError
+from beamvec.pipeline.run.claim import Claim
 from beamvec.pipeline.run.finish import (
-    AccountingError,
     Begun,
     close_accounts,
     finish_record,
     format_time,
     measure_throughput,
-    publish,
 )
+from beamvec.pipeline.run.lock import hold_output
 from beamvec.transforms.files import storage
-from beamvec.transforms.records.account import Account, ErrorCount
+from beamvec.transforms.records.account import Account, AccountingError, ErrorCount
 from beamvec.transforms.records.chunks import Effort
 
 RECORD = RunRecord(
     Settings("f" * 64), "m", 3, state="running", input=InputRecord("input", ("photos",))
 )
-BEGUN = Begun(Layout("out"), RECORD, launched_s=1000.0, started_s=1002.5)
+BEGUN = Begun(Layout("out"), Claim(RECORD), launched_s=1000.0, started_s=1002.5)
 
 
 def test_accounts_that_do_not_close_are_an_error():
@@ -69,7 +71,7 @@ def test_a_record_tells_all_that_the_account_does():
 
 def test_an_append_counts_all_runs_and_tells_of_itself():
     before = finish_record(Account(inputs=3, embeddings=2, failures=1), BEGUN, 1010.0)
-    later = replace(BEGUN, record=replace(RECORD, generation=1), before=before)
+    later = replace(BEGUN, claim=Claim(replace(RECORD, generation=1)), before=before)
     account = Account(inputs=0, embeddings=1, known=2, changed=1, changed_uris=("a.jpg",))
     record = finish_record(account, later, 1020.0)
     assert (record.counts.inputs, record.counts.embeddings, record.counts.failures) == (3, 3, 0)
@@ -95,47 +97,37 @@ def test_times_are_in_utc():
 
 @pytest.fixture
 def begun(tmp_path):
-    return replace(BEGUN, layout=Layout(str(tmp_path)))
+    layout = Layout(str(tmp_path / "out"))
+    with hold_output(layout) as hold:
+        yield replace(BEGUN, layout=layout, claim=Claim(RECORD, hold.token).write(layout))
 
 
-def test_the_end_leaves_record_and_mark_and_no_chunks(begun, tmp_path):
+def test_the_end_leaves_record_and_mark_and_no_chunks(begun):
+    folder = Path(begun.layout.path)
     storage.write_file(begun.layout.chunk_file("ab" * 32), b"")
     close_accounts(Account(inputs=1, embeddings=1), begun)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["_SUCCESS", "run.json"]
-    assert RunRecord.from_json((tmp_path / "run.json").read_bytes(), "f").state == "finished"
+    assert set(os.listdir(folder)) == {"_LOCK", "_SUCCESS", "chunks", "run.json"}
+    # What the run was is told until whoever holds the folder frees it.
+    assert os.listdir(folder / "chunks") == ["run.json"]
+    assert RunRecord.from_json((folder / "run.json").read_bytes(), "f").state == "finished"
 
 
-def test_accounts_that_do_not_close_mark_nothing(begun, tmp_path):
+def test_accounts_that_do_not_close_mark_nothing(begun):
     with pytest.raises(AccountingError):
         close_accounts(Account(inputs=2, embeddings=1), begun)
-    assert list(tmp_path.iterdir()) == []
+    assert set(os.listdir(begun.layout.path)) == {"_LOCK", "chunks"}
 
 
-def test_an_append_is_published_and_can_be_published_again(begun, tmp_path, monkeypatch):
-    before = finish_record(Account(inputs=1, failures=1), begun, 1010.0)
-    later = replace(begun, record=replace(RECORD, generation=1), before=before)
-    layout = begun.layout
-    old, new = part_name(0, 1), part_name(0, 1, 1)
-    storage.write_file(f"{layout.table('failures')}/{old}", b"old")
-    files = {f"{table}/{new}": 3 for table in TABLE_DIRS}
-    for name in files:
-        storage.write_file(f"{layout.staged.path}/{name}", b"new")
-    moved = []
-    rename = storage.rename
+def test_a_run_whose_claim_another_has_taken_commits_nothing(begun):
+    replace(begun.claim, token="b" * 32).write(begun.layout)
+    with pytest.raises(LostOutputError, match="another run has taken"):
+        close_accounts(Account(inputs=1, embeddings=1), begun)
+    assert set(os.listdir(begun.layout.path)) == {"_LOCK", "chunks"}
 
-    def die(source, target):
-        if moved and not source.endswith(".tmp"):
-            raise OSError("killed")
-        moved.append(source)
-        rename(source, target)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(storage, "rename", die)
-        with pytest.raises(OSError, match="killed"):
-            close_accounts(Account(embeddings=1, files=files), later)
-    assert not (tmp_path / "_SUCCESS").exists()
-    publish(layout)
-    found = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
-    assert found == {"run.json", "_SUCCESS", *files}
-    content = json.loads((tmp_path / "run.json").read_text())
-    assert len(content["appended"]) == 1
+def test_what_was_put_among_the_parts_meanwhile_is_not_published_over(begun):
+    name = f"embeddings/{part_name(0, 1)}"
+    storage.write_file(f"{begun.layout.path}/{name}", b"ten years of work")
+    with pytest.raises(OutputError, match="was put there while the run went on"):
+        close_accounts(Account(inputs=1, embeddings=1), begun)
+    assert storage.read_bytes(f"{begun.layout.path}/{name}") == b"ten years of work"

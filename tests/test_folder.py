@@ -11,11 +11,12 @@ from conftest import hash_files
 
 import samples
 from beamvec.embeddings import RunRecord, open_dataset
-from beamvec.embeddings.layout import FolderState, Layout
+from beamvec.embeddings.layout import FolderState, Layout, success_content
 from beamvec.embeddings.run_record import Settings
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.errors import OutputError
 from beamvec.pipeline.commands.main import main
+from beamvec.pipeline.run.claim import Claim, Publication, read_claim
 from beamvec.pipeline.run.folder import (
     FoundOutput,
     find_output,
@@ -43,7 +44,7 @@ def test_an_empty_folder_is_empty(layout):
 
 
 def test_a_begun_run_can_go_on_with_the_same_settings_only(layout):
-    prepare_output(layout, RECORD, FoundOutput(FolderState.EMPTY))
+    prepare_output(layout, Claim(RECORD), FoundOutput(FolderState.EMPTY))
     found = find_output(layout, SETTINGS, overwrite=False)
     assert found.state is FolderState.UNFINISHED
     assert found.can_go_on(RECORD)
@@ -51,23 +52,26 @@ def test_a_begun_run_can_go_on_with_the_same_settings_only(layout):
     other = replace(SETTINGS, resize="crop")
     with pytest.raises(OutputError, match=r"unfinished run .* resize is stretch, not crop"):
         find_output(layout, other, overwrite=False)
-    assert find_output(layout, other, overwrite=True).state is FolderState.EMPTY
+    found = find_output(layout, other, overwrite=True)
+    assert not found.can_go_on(replace(RECORD, settings=other))
 
 
 def test_chunks_are_kept_only_for_a_run_that_can_go_on(layout, tmp_path):
-    prepare_output(layout, RECORD, FoundOutput(FolderState.EMPTY))
+    prepare_output(layout, Claim(RECORD), FoundOutput(FolderState.EMPTY))
     chunk = tmp_path / "out" / "chunks" / f"{'ab' * 32}.parquet"
     chunk.write_bytes(b"")
-    prepare_output(layout, RECORD, find_output(layout, SETTINGS, overwrite=False))
+    prepare_output(layout, Claim(RECORD), find_output(layout, SETTINGS, overwrite=False))
     assert chunk.exists()
-    prepare_output(layout, RECORD, FoundOutput(FolderState.EMPTY))
+    other = replace(RECORD, settings=replace(SETTINGS, resize="crop"))
+    found = find_output(layout, other.settings, overwrite=True)
+    prepare_output(layout, Claim(other), found)
     assert not chunk.exists()
 
 
 def test_a_failed_run_can_go_on(layout, tmp_path):
-    prepare_output(layout, RECORD, FoundOutput(FolderState.EMPTY))
+    claim, _ = prepare_output(layout, Claim(RECORD), FoundOutput(FolderState.EMPTY))
     assert read_run(tmp_path / "out")["state"] == "running"
-    write_failed(layout, RECORD, "no space left")
+    write_failed(layout, claim, "no space left")
     run = read_run(tmp_path / "out")
     assert (run["state"], run["error"]) == ("failed", "no space left")
     assert find_output(layout, SETTINGS, overwrite=False).can_go_on(RECORD)
@@ -77,11 +81,12 @@ def test_a_failed_append_leaves_the_record_of_the_dataset_alone(layout, tmp_path
     finished = replace(RECORD, state="finished")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "run.json").write_text(finished.to_json())
+    (tmp_path / "out" / "_SUCCESS").write_bytes(success_content(finished.to_json().encode()))
     later = replace(RECORD, generation=1)
-    prepare_output(layout, later, FoundOutput(FolderState.FINISHED, finished))
-    write_failed(layout, later, "no space left")
+    claim, _ = prepare_output(layout, Claim(later), FoundOutput(FolderState.FINISHED, finished))
+    write_failed(layout, claim, "no space left")
     assert read_record(layout.run_file) == finished
-    assert read_record(layout.begun_file) == replace(later, state="failed", error="no space left")
+    assert read_claim(layout).run == replace(later, state="failed", error="no space left")
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"settings": 1}'])
@@ -92,9 +97,10 @@ def test_a_damaged_record_says_what_to_do(layout, tmp_path, content):
         find_output(layout, SETTINGS, overwrite=True)
 
 
-def test_a_folder_that_is_being_published_is_told_apart(layout, tmp_path):
-    (tmp_path / "out" / "chunks").mkdir(parents=True)
-    (tmp_path / "out" / "chunks" / "publish.json").write_text("{}")
+def test_a_folder_that_is_being_published_is_told_apart(layout):
+    Claim(RECORD, publication=Publication(("embeddings/part-00000-of-00001.parquet",))).write(
+        layout
+    )
     found = find_output(layout, SETTINGS, overwrite=False)
     assert found.state is FolderState.PUBLISHING
 

@@ -21,7 +21,7 @@ def test_what_a_run_needs_only_while_it_goes_on_is_below_its_chunks():
     layout = Layout("out")
     for path in (
         *(layout.chunk_file("ab"), layout.begun_file, layout.old_begun_file, layout.total_file),
-        *(layout.publication_file, layout.staged.path, layout.staged.table("embeddings")),
+        *(layout.old_publication_file, layout.staged().path, layout.staged("ab").path),
     ):
         assert path.startswith(f"{layout.chunks}/")
 

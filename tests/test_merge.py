@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
+
 import apache_beam as beam
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.io.filesystem import BeamIOError
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 from hypothesis import given, settings
@@ -14,10 +16,12 @@ from made_chunks import embedded_chunks, make_chunk
 
 from beamvec.embeddings import layout, schema
 from beamvec.embeddings.layout import Layout
+from beamvec.embeddings.run_record import FileRecord
+from beamvec.transforms.files import storage
 from beamvec.transforms.output.chunk_files import write_chunk
 from beamvec.transforms.output.merge import MergeShards, count_failures, merge_shard
 from beamvec.transforms.output.target import Target
-from beamvec.transforms.records.account import ErrorCount
+from beamvec.transforms.records.account import AccountingError, ErrorCount
 from beamvec.transforms.records.chunks import EmbeddedChunk
 
 
@@ -39,41 +43,50 @@ def test_merging_keeps_every_row_in_order(tmp_path_factory, chunks, group):
     images = [image.ref.uri for chunk in chunks for image in chunk.images]
     failures = [failure.ref.uri for chunk in chunks for failure in chunk.failures]
     name = layout.part_name(1, 3)
-    table = pq.read_table(f"{target.layout.path}/embeddings/{name}")
+    table = pq.read_table(f"{target.parts.path}/embeddings/{name}")
     assert table["uri"].to_pylist() == images
-    assert pq.read_table(f"{target.layout.path}/failures/{name}")["uri"].to_pylist() == failures
-    metadata = pq.read_metadata(f"{target.layout.path}/embeddings/{name}")
+    assert pq.read_table(f"{target.parts.path}/failures/{name}")["uri"].to_pylist() == failures
+    metadata = pq.read_metadata(f"{target.parts.path}/embeddings/{name}")
     sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     assert all(size == group for size in sizes[:-1])
     assert (account.embeddings, account.failures) == (len(images), len(failures))
     assert sum(error.count for error in account.errors.values()) == len(failures)
 
 
-def test_an_error_while_merging_names_the_part_that_could_not_be_written(tmp_path, monkeypatch):
-    target = Target(Layout(str(tmp_path)))
-    result = write_chunk(make_chunk("a", 4), target)
-
-    def refuse(*_args, **_options):
-        raise BeamIOError("upload refused", {"part": 403})
-
-    monkeypatch.setattr(schema, "ROW_GROUP_ROWS", 2)
-    monkeypatch.setattr(pq.ParquetWriter, "write_table", refuse)
-    with pytest.raises(PermissionError, match="Access denied") as error:
-        merge_shard(0, 1, [result], target)
-    assert error.value.filename == f"{tmp_path}/embeddings/{layout.part_name(0, 1)}"
-    assert not list(tmp_path.glob("*/part-*"))
-
-
-def test_parts_of_an_append_are_put_aside_under_names_of_their_own(tmp_path):
-    target = Target(Layout(str(tmp_path)), generation=2, metadata={"model": "m"})
+def test_parts_are_put_aside_under_names_of_their_own(tmp_path):
+    target = Target(Layout(str(tmp_path)), generation=2, metadata={"model": "m"}, token="ab")
     account = merge_shard(0, 1, [write_chunk(make_chunk("a", 2, 1), target)], target)
     name = layout.part_name(0, 1, 2)
     for table, rows in (("embeddings", 2), ("failures", 1), ("_inputs", 2)):
-        assert pq.read_metadata(f"{target.layout.staged.table(table)}/{name}").num_rows == rows
+        path = tmp_path / "chunks" / "parts" / "ab" / table / name
+        assert pq.read_metadata(path).num_rows == rows
+        content = path.read_bytes()
+        file = FileRecord(len(content), hashlib.sha256(content).hexdigest())
+        assert account.files[f"{table}/{name}"] == file
     assert not (tmp_path / "embeddings").exists()
     assert (account.embeddings, account.failures, account.chunks) == (2, 1, 1)
-    metadata = pq.read_schema(f"{target.layout.staged.table('embeddings')}/{name}").metadata
+    metadata = pq.read_schema(f"{target.parts.table('embeddings')}/{name}").metadata
     assert metadata[schema.METADATA_KEY] == b'{"model": "m"}'
+
+
+@pytest.mark.parametrize("positions", [[0, 2], [0, 0], [1]])
+def test_a_chunk_that_is_missing_or_there_twice_is_an_error(tmp_path, positions):
+    target = Target(Layout(str(tmp_path)))
+    result = write_chunk(make_chunk("a", 2), target)
+    results = [result._replace(position=position) for position in positions]
+    with pytest.raises(AccountingError, match="lacks a chunk or has one twice"):
+        merge_shard(0, 1, results, target)
+
+
+def test_a_chunk_file_in_the_place_of_another_is_not_merged(tmp_path):
+    target = Target(Layout(str(tmp_path)))
+    one, other = (write_chunk(make_chunk(name, 2), target) for name in "ab")
+    shutil.copy(target.layout.chunk_file(one.digest), target.layout.chunk_file(other.digest))
+    with pytest.raises(OSError, match="was damaged while the run went on: it is of another chunk"):
+        merge_shard(0, 1, [one, other._replace(position=1)], target)
+    assert not storage.exists(target.layout.chunk_file(other.digest))  # So it is computed again.
+    with pytest.raises(OSError, match="has been removed while the run went on"):
+        merge_shard(0, 1, [one, other._replace(position=1)], target)
 
 
 def test_chunks_of_an_earlier_run_are_counted_as_taken_over(tmp_path):
@@ -112,7 +125,7 @@ def test_shards_without_a_chunk_get_empty_parts(tmp_path):
         accounts = pipeline | "Results" >> beam.Create([result]) | MergeShards(shards, target)
         assert_that(accounts | beam.Map(lambda a: a.embeddings), equal_to([0, 2, 0]))
     rows = [
-        pq.read_metadata(tmp_path / "embeddings" / layout.part_name(i, 3)).num_rows
+        pq.read_metadata(f"{target.parts.table('embeddings')}/{layout.part_name(i, 3)}").num_rows
         for i in range(3)
     ]
     assert rows == [0, 2, 0]

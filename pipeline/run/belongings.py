@@ -26,9 +26,9 @@ _PART = rf"part-[a\d-]+-of-\d+\.parquet{_TEMPORARY}"
 _TABLES = "|".join(TABLE_DIRS)
 _WORK = re.compile(
     rf"([0-9a-f]{{64}}\.parquet|{'|'.join(map(re.escape, layout.WORK_FILES))}){_TEMPORARY}"
-    rf"|parts/({_TABLES})/{_PART}"
+    rf"|parts/([0-9a-f]{{32}}/)?({_TABLES})/{_PART}"
 )
-_MARK = re.compile(rf"({layout.RUN_FILE}|settings\.json|{layout.SUCCESS_FILE}){_TEMPORARY}")
+_MARK = re.compile(rf"({layout.RUN_FILE}|{layout.LOCK_FILE}|settings\.json|{layout.SUCCESS_FILE}){_TEMPORARY}")
 _THREADS = 16
 
 
@@ -97,18 +97,21 @@ def find_leftovers(place: Layout) -> Iterator[str]:
             yield path
 
 
-def clear_staged(place: Layout) -> None:
-    """Delete the parts of an append that another run began to write."""
-    own = [entry.path for entry in storage.list_tree(place.staged.path) if entry.is_file]
-    storage.delete_files(own, place.staged.path)
+def clear_work(place: Layout, chunks: bool = True) -> None:
+    """Delete what is beamvec's own in the folder of chunk files, but for the claim.
 
-
-def clear_work(place: Layout) -> None:
-    """Delete what is beamvec's own in the folder of chunk files; all else stays."""
+    Args:
+        place: the dataset's folder.
+        chunks: whether the chunk files go too, and not only parts and notes.
+    """
+    claims = (place.begun_file, place.old_begun_file, place.old_publication_file)
     own = [
         entry.path
         for entry in storage.list_tree(place.chunks)
-        if entry.is_file and _WORK.fullmatch(_name(Layout(place.chunks), entry))
+        if entry.is_file
+        and entry.path not in claims
+        and _WORK.fullmatch(_name(Layout(place.chunks), entry))
+        and (chunks or not layout.is_chunk_name(_name(Layout(place.chunks), entry)))
     ]
     storage.delete_files(own, place.chunks)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from beamvec.embeddings.layout import Layout
 from beamvec.embeddings.run_record import Settings
@@ -53,6 +53,11 @@ class ExtractConfig:
         check_ranges(vars(self))
         if self.append and self.overwrite:
             raise ArgumentError("`append=True` and `overwrite=True` exclude each other")
+
+    @property
+    def asked(self) -> Literal["", "append", "overwrite"]:
+        """What is to be done with a dataset that is there."""
+        return "append" if self.append else "overwrite" if self.overwrite else ""
 
     @property
     def layout(self) -> Layout:

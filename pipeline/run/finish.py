@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from beamvec.embeddings.layout import (
-    FAILURES_DIR,
-    TABLE_DIRS,
-    Layout,
-    is_part_name,
-    success_content,
-)
+from beamvec.embeddings.layout import FAILURES_DIR, TABLE_DIRS, Layout
 from beamvec.embeddings.run_record import (
     Counts,
     FailureCount,
@@ -28,16 +21,16 @@ from beamvec.embeddings.run_record import (
     Throughput,
     Timings,
 )
-from beamvec.errors import OutputError
-from beamvec.pipeline.run.belongings import clear_work
+from beamvec.errors import LostOutputError, OutputError
+from beamvec.pipeline.run.claim import Claim, Publication
+from beamvec.pipeline.run.lock import check_held, release
+from beamvec.pipeline.run.publish import forget, list_parts, publish
 from beamvec.transforms.files import storage
-from beamvec.transforms.records.account import Account
+from beamvec.transforms.files.storage import ConflictError
+from beamvec.transforms.records.account import Account, AccountingError
 
 _MAX_INTERVALS = 100
-
-
-class AccountingError(RuntimeError):
-    """Images were lost or doubled: the dataset must not be used."""
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -46,17 +39,24 @@ class Begun:
 
     Attributes:
         layout: the dataset's folder.
-        record: of this run, so far.
+        claim: what was written into the folder when the run began.
         launched_s: when the command started, in seconds since 1970.
         started_s: when the pipeline started, after the model was loaded.
         before: the record of the dataset that is appended to, None for a new one.
+        known: the parts of the dataset that is there, and that the run replaces or appends to.
     """
 
     layout: Layout
-    record: RunRecord
+    claim: Claim
     launched_s: float
     started_s: float
     before: RunRecord | None = None
+    known: Mapping[str, int | None] = field(default_factory=dict)
+
+    @property
+    def record(self) -> RunRecord:
+        """The record of the run, so far."""
+        return self.claim.run
 
 
 def finish_record(account: Account, begun: Begun, finished_s: float) -> RunRecord:
@@ -132,82 +132,42 @@ def format_time(time_s: float) -> str:
 
 
 def close_accounts(account: Account, begun: Begun) -> None:
-    """Write `run.json`, then `_SUCCESS`, then remove the chunk files."""
-    layout = begun.layout
-    if begun.before is None:
-        _finish(layout, finish_record(account, begun, time.time()))
-        return
-    # An append that embeds nothing leaves the other tables as they are.
-    tables = TABLE_DIRS if account.embeddings else (FAILURES_DIR,)
-    files = {name: file for name, file in account.files.items() if name.split("/")[0] in tables}
-    record = finish_record(replace(account, files=files), begun, time.time())
-    names = map(_name, storage.list_files(layout.table(FAILURES_DIR)))
-    replaced = [name for name in names if is_part_name(name)]
-    content = {"run": asdict(record), "added": list(files), "replaced": replaced}
-    storage.write_file(layout.publication_file, json.dumps(content).encode())
-    publish(layout)
-
-
-def publish(layout: Layout) -> None:
-    """Move the parts of an append into the dataset; killed at any moment, it can be done again.
-
-    Its plan holds names of parts only: wherever the folder has been copied or moved to, nothing
-    outside of it is touched, whoever wrote the plan.
+    """Check the accounts, commit the run, and put its parts where those before were.
 
     Raises:
-        OutputError: if the plan is damaged, or names what no run would.
+        AccountingError: if the accounts do not close.
+        LostOutputError: if another run has taken the output folder meanwhile.
     """
-    run, added, replaced = _read_publication(layout)
-    storage.delete(layout.success_file)
-    for name in added:
-        staged = storage.join(layout.staged.path, name)
-        if storage.exists(staged):  # Else it was moved before the run was killed.
-            storage.rename(staged, storage.join(layout.path, name))
-    for name in replaced:
-        if f"{FAILURES_DIR}/{name}" not in added:
-            storage.delete(storage.join(layout.table(FAILURES_DIR), name))
-    _finish(layout, run)
-
-
-def _read_publication(layout: Layout) -> tuple[RunRecord, list[str], list[str]]:
-    """Return the record to write, the parts to move in, and those of failures to delete."""
-    path = layout.publication_file
-    advice = "restore it, or make the dataset anew in another `output`"
+    layout, claim = begun.layout, begun.claim
+    if begun.before and not account.embeddings:  # The other tables stay as they are.
+        account = replace(account, files=_only_failures(account.files))
+    record = finish_record(account, begun, time.time())
+    _refuse_strangers(begun)
+    removed = _only_failures(begun.known) if begun.before else begun.known
+    for table in TABLE_DIRS:
+        storage.flush_folder(layout.staged(claim.token).table(table))
+    plan = Publication(tuple(sorted(account.files)), tuple(removed))
     try:
-        content = json.loads(storage.read_bytes(path))
-        run = RunRecord.from_json(json.dumps(content["run"]), path)
-        added = content["added"] if "added" in content else _list_staged(layout, content["tables"])
-        replaced = [_name(name) for name in content["replaced"]]
-        places = [name.split("/") for name in added]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise OutputError(f"{path} is damaged: {error}; {advice}") from error
-    names = [*replaced, *(place[-1] for place in places)]
-    if not all(len(place) == 2 and place[0] in TABLE_DIRS for place in places) or not all(
-        map(is_part_name, names)
-    ):
-        raise OutputError(f"{path} names files that no run of beamvec would; {advice}")
-    return run, added, replaced
+        committed = replace(claim, run=record, publication=plan).write(layout)
+        publish(layout, committed, lambda: check_held(layout, claim.token))
+        if release(layout, claim.token):  # Nobody waits for this job to do the rest.
+            forget(layout, committed)
+    except ConflictError as error:
+        raise LostOutputError(f"another run has taken {layout.path} meanwhile") from error
 
 
-def _list_staged(layout: Layout, tables: Iterable[str]) -> list[str]:
-    """Return what a plan of format 1 moves, which names tables only."""
-    known = [table for table in TABLE_DIRS if table in tables]
-    return [
-        f"{table}/{_name(path)}"
-        for table in known
-        for path in storage.list_files(layout.staged.table(table))
-    ]
+def _only_failures(files: Mapping[str, _Value]) -> dict[str, _Value]:
+    return {name: file for name, file in files.items() if name.startswith(f"{FAILURES_DIR}/")}
 
 
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]
-
-
-def _finish(layout: Layout, record: RunRecord) -> None:
-    content = record.to_json().encode()
-    storage.write_file(layout.run_file, content)
-    storage.write_file(layout.success_file, success_content(content))
-    clear_work(layout)
+def _refuse_strangers(begun: Begun) -> None:
+    """Refuse to publish over what somebody has put among the parts since the run began."""
+    strange = sorted(list_parts(begun.layout).keys() - begun.known.keys())
+    if strange:
+        raise OutputError(
+            f"{begun.layout.path}/{strange[0]} was put there while the run went on, and beamvec "
+            "did not write it; move it away"
+        )
 
 
 def _sum_accounts(accounts: Iterable[Account]) -> Account:

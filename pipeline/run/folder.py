@@ -10,11 +10,12 @@ from beamvec.embeddings.layout import TABLE_DIRS, FolderState, Layout
 from beamvec.embeddings.run_record import RunRecord, Settings
 from beamvec.errors import BeamvecError, OutputError
 from beamvec.pipeline.run.belongings import (
-    clear_staged,
+    clear_work,
     find_leftovers,
     find_parts,
     find_work,
 )
+from beamvec.pipeline.run.claim import Claim, read_claim
 from beamvec.transforms.files import storage
 
 
@@ -25,13 +26,13 @@ class FoundOutput:
     Attributes:
         state: what it is for the settings at hand.
         run: the record of the dataset, None if there is none.
-        begun: the record of the run that its chunk files belong to, None likewise.
+        claim: who worked there on what, None if nobody did or their work is done.
         notes: what whoever starts the run should know of it.
     """
 
     state: FolderState
     run: RunRecord | None = None
-    begun: RunRecord | None = None
+    claim: Claim | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -46,7 +47,7 @@ class FoundOutput:
 
     def can_go_on(self, record: RunRecord) -> bool:
         """Tell whether the chunk files are those of a run."""
-        begun = self.begun
+        begun = self.claim.run if self.claim else None
         return begun is not None and (begun.settings, begun.generation) == (
             record.settings,
             record.generation,
@@ -75,15 +76,6 @@ def read_record(path: str) -> RunRecord | None:
         raise OutputError(f"{error}; choose another `output`, or remove it") from error
 
 
-def _read_begun(layout: Layout) -> RunRecord | None:
-    begun = read_record(layout.begun_file)
-    old = layout.old_begun_file
-    with _output_errors(f"cannot read {old}"):
-        if begun is not None or not storage.exists(old):
-            return begun
-        return RunRecord.from_old_settings(storage.read_bytes(old), old)
-
-
 def find_output(layout: Layout, settings: Settings, overwrite: bool) -> FoundOutput:
     """Tell what the output folder holds, for a run with these settings.
 
@@ -93,16 +85,16 @@ def find_output(layout: Layout, settings: Settings, overwrite: bool) -> FoundOut
     """
     with _output_errors(f"cannot read `output={layout.path}`"):
         is_marked = storage.exists(layout.success_file)
-        is_publishing = storage.exists(layout.publication_file)
-    run, begun = read_record(layout.run_file), _read_begun(layout)
-    if is_publishing:
-        return FoundOutput(FolderState.PUBLISHING, run, begun)
+        claim = read_claim(layout)
+    if claim is not None and claim.publication:
+        return FoundOutput(FolderState.PUBLISHING, None, claim)
+    run = read_record(layout.run_file)
     if run is not None and is_marked:
-        found = FoundOutput(FolderState.FINISHED, run, begun)
+        found = FoundOutput(FolderState.FINISHED, run, claim)
         made_with = run.settings
-    elif begun is not None:
-        found = FoundOutput(FolderState.UNFINISHED, None, begun)
-        made_with = begun.settings
+    elif claim is not None:
+        found = FoundOutput(FolderState.UNFINISHED, None, claim)
+        made_with = claim.run.settings
     else:
         _refuse_foreign(layout, run)
         return FoundOutput(FolderState.EMPTY)
@@ -113,20 +105,20 @@ def find_output(layout: Layout, settings: Settings, overwrite: bool) -> FoundOut
             f"{layout.path} holds {what} made with other settings: {differences}; choose "
             "another `output`, or replace it with `overwrite=True`"
         )
-    found = _start_over(found, settings)
-    return FoundOutput(FolderState.EMPTY, run) if differences else found
+    return replace(found, notes=_note_versions(found, settings))
 
 
-def _start_over(found: FoundOutput, settings: Settings) -> FoundOutput:
-    """Leave out chunk files of another format: their rows must not end in the same dataset."""
-    if found.begun is None or found.begun.settings.format_version == settings.format_version:
-        return found
+def _note_versions(found: FoundOutput, settings: Settings) -> tuple[str, ...]:
+    """Tell of chunk files of another format, whose rows must not end in the same dataset."""
+    begun = found.claim.run if found.claim else None
+    if begun is None or begun.settings.format_version == settings.format_version:
+        return ()
     note = (
         "the unfinished run here was begun by another version of beamvec (format "
-        f"{found.begun.settings.format_version}, this one writes {settings.format_version}); it "
+        f"{begun.settings.format_version}, this one writes {settings.format_version}); it "
         "is started over"
     )
-    return replace(found, begun=None, notes=(note,))
+    return (note,)
 
 
 def _refuse_foreign(layout: Layout, run: RunRecord | None) -> None:
@@ -149,51 +141,43 @@ def _refuse_foreign(layout: Layout, run: RunRecord | None) -> None:
         )
 
 
-def prepare_output(layout: Layout, record: RunRecord, found: FoundOutput) -> None:
-    """Clear the output folder for a run: all but the chunk files that it can go on from.
+def prepare_output(layout: Layout, claim: Claim, found: FoundOutput) -> tuple[Claim, list[str]]:
+    """Claim the output folder for a run, and clear what is left there of others.
 
-    An append leaves the dataset as it is until the end.
+    Chunk files stay if the run can go on from them. A dataset that is there stays as it is.
 
     Args:
         layout: the folder.
-        record: of the run that begins.
+        claim: what the run is.
         found: what there is.
+
+    Returns:
+        The claim as it was written, and the paths of the parts that are there.
 
     Raises:
         OutputError: if the folder cannot be written.
     """
-    append = record.generation > 0
     with _output_errors(f"cannot write to `output={layout.path}`"):
-        # All that there is to delete is looked at before anything is deleted.
-        parts, work = find_parts(layout, found.run), find_work(layout)
-        if not found.can_go_on(record) or (found.is_finished and not append):
-            storage.delete_files(work, layout.chunks)
+        # All that there is to delete is looked at before anything is written or deleted.
+        parts, _ = find_parts(layout, found.run), find_work(layout)
         # Before anything is cleared: killed in between, the folder still tells whose it is.
-        write_record(layout, record)
-        # What a run before has merged may have been cut into other parts.
-        clear_staged(layout)
-        for path in find_leftovers(layout):
+        claim = replace(claim, version=found.claim.version if found.claim else "").write(layout)
+        clear_work(layout, chunks=not found.can_go_on(claim.run))
+        for path in (layout.old_begun_file, *find_leftovers(layout)):
             storage.delete(path)
-        if not append:  # Until the end, an append leaves the dataset as it is.
-            storage.delete(layout.success_file)
-            for name in TABLE_DIRS:
-                folder = layout.table(name)
-                own = [path for path in parts if path.startswith(f"{folder}/")]
-                storage.delete_files(own, folder)
-            storage.write_file(layout.run_file, record.to_json().encode())
+        if not found.is_finished:
+            storage.write_file(layout.run_file, claim.run.to_json().encode())
+    return claim, parts
 
 
-def write_record(layout: Layout, record: RunRecord) -> None:
-    """Write down what the chunk files belong to."""
-    storage.write_file(layout.begun_file, record.to_json().encode())
-
-
-def write_failed(layout: Layout, record: RunRecord, reason: str) -> None:
+def write_failed(layout: Layout, claim: Claim, reason: str) -> None:
     """Write down that a run has failed, and why; best effort, where nothing else can be done."""
-    failed = replace(record, state="failed", error=reason)
+    failed = replace(claim.run, state="failed", error=reason)
     try:
-        write_record(layout, failed)
-        if not record.generation:
+        replace(claim, run=failed).write(layout)
+        if not storage.exists(layout.success_file):
             storage.write_file(layout.run_file, failed.to_json().encode())
     except OSError:
-        return  # The disk may be what failed; the caller is about to raise the reason itself.
+        # The disk may be what failed, or the run had been committed; the caller is about to raise
+        # the reason itself.
+        return

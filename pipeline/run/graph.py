@@ -15,7 +15,8 @@ from beamvec.transforms.output.chunk_files import FINISHED, SkipFinished, WriteC
 from beamvec.transforms.output.merge import MergeShards
 from beamvec.transforms.output.target import Target
 from beamvec.transforms.planning.append import SelectMissing
-from beamvec.transforms.planning.plan import ACCOUNTS, PlanChunks, PlanOptions, digest_settings
+from beamvec.transforms.planning.plan import PlanChunks, PlanOptions, digest_settings
+from beamvec.transforms.records.account import ACCOUNTS
 
 
 def build_pipeline(
@@ -42,7 +43,9 @@ def build_pipeline(
         total_path=layout.total_file,
         shard_key=source.shard_key,
     )
-    target = Target(layout, source.columns, record.file_metadata(), record.generation)
+    target = Target(
+        layout, source.columns, record.file_metadata(), record.generation, begun.claim.token
+    )
     handler = FeatureModelHandler(config.model, model.fingerprint)
     refs = pipeline | "MatchImages" >> MatchImages(source)
     accounts = []
@@ -63,5 +66,5 @@ def build_pipeline(
         | "AllChunks" >> beam.Flatten()
         | "MergeShards" >> MergeShards(planned["shards"], target)
     )
-    accounts += [planned[ACCOUNTS], merged]
+    accounts += [planned[ACCOUNTS], to_do[ACCOUNTS], merged]
     accounts | "AllAccounts" >> beam.Flatten() | "CloseAccounts" >> CloseAccounts(begun)

@@ -16,6 +16,7 @@ from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
 from beamvec.embeddings.run_record import InputRecord, RunRecord, Settings, Timings
 from beamvec.errors import OutputError, PipelineError, TooManyFailuresError
 from beamvec.pipeline.run.belongings import clear_work
+from beamvec.pipeline.run.claim import Claim, read_claim
 from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.dataflow import (
     asks_for_gpu,
@@ -23,7 +24,7 @@ from beamvec.pipeline.run.dataflow import (
     makes_template,
     prepare_dataflow,
 )
-from beamvec.pipeline.run.finish import Begun, format_time, publish
+from beamvec.pipeline.run.finish import Begun, format_time
 from beamvec.pipeline.run.folder import (
     FoundOutput,
     find_output,
@@ -31,9 +32,11 @@ from beamvec.pipeline.run.folder import (
     read_record,
 )
 from beamvec.pipeline.run.graph import build_pipeline
-from beamvec.pipeline.run.lock import hold_output
+from beamvec.pipeline.run.hold import Hold
+from beamvec.pipeline.run.lock import check_held, hold_output
 from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import Progress
+from beamvec.pipeline.run.publish import forget, publish
 from beamvec.pipeline.run.runners import check_reachable
 from beamvec.pipeline.run.running import run_pipeline
 from beamvec.pipeline.run.workers import Workers
@@ -112,8 +115,8 @@ def run_extraction(
     model = load_to_launch(config.model, workers.local)
     job = Job(config, workers, settings, model, decoders, launched_s)
     try:
-        with hold_output(config.layout, observer.tell):
-            record = _run_holding(job, observer)
+        with hold_output(config.layout, observer.tell) as hold:
+            record = _run_holding(job, hold, observer)
     except KeyboardInterrupt:
         observer.leave(workers.local)
         raise
@@ -144,43 +147,96 @@ def load_to_launch(spec: ModelSpec, local: bool) -> FeatureModel:
     return load_model(spec if local else replace(spec, precision="float32", device="any"))
 
 
-def _run_holding(job: Job, observer: Observer) -> RunRecord:
+def _run_holding(job: Job, hold: Hold, observer: Observer) -> RunRecord:
     """Run the pipeline into an output folder that this process holds."""
     config, layout = job.config, job.config.layout
     # Another run may have been at it until the lock was ours.
     found = find_output(layout, job.settings, config.overwrite)
     if found.state is FolderState.PUBLISHING:
-        publish(layout)
-        record = _read_finished(layout)
-        if config.append and _is_run_of(record.latest, job):
+        record = _end_publication(job, hold, observer, found)
+        if record:
             return record
-        observer.tell(
-            f"{layout.path}: an append that was killed while it was published is whole now"
-        )
         found = find_output(layout, job.settings, config.overwrite)
+    elif hold.previous and hold.previous.done and found.run and _is_run_of(found.run, job):
+        return found.run  # Killed when nothing was left to do but to free the folder.
     if _nothing_to_do(found, config):
         return _confirm(config, found, observer)
+    if found.claim and not found.can_go_on(_describe(job, found)):
+        observer.tell(f"{layout.path}: an unfinished run of other settings is dropped")
     for note in found.notes:
         observer.tell(note)
-    begun = _begin(job, found)
-    prepare_output(layout, begun.record, found)
+    begun = _begin(job, hold, found)
     pipeline = beam.Pipeline(runner=job.workers.runner, options=job.workers.options)
     build_pipeline(pipeline, config, job.model, job.decoders, begun)
-    run_pipeline(pipeline, job.workers, job.decoders, begun, observer)
+    run_pipeline(pipeline, job.workers, job.decoders, begun, hold, observer)
     if makes_template(job.workers.options):
         return begun.record
-    record = _read_finished(layout)
+    record = _free(layout, hold)
     counts = record.latest.counts
     images = counts.embeddings + counts.failures
     observer.finish(Progress(images, counts.failures, images))
     return record
 
 
-def _begin(job: Job, found: FoundOutput) -> Begun:
-    """Return all that is known of the run before its pipeline starts."""
+def _end_publication(
+    job: Job, hold: Hold, observer: Observer, found: FoundOutput
+) -> RunRecord | None:
+    """End what a killed run began to publish; None if something else is asked for now."""
+    layout, claim = job.config.layout, found.claim
+    assert claim is not None
+    try:
+        record = publish(layout, claim, lambda: check_held(layout, hold.token))
+    except OSError as error:
+        raise PipelineError(f"{layout.path} cannot be published: {error}") from error
+    is_ours = claim.asked == job.config.asked and _is_run_of(record, job)
+    if not is_ours:
+        observer.tell(f"{layout.path}: a run that was killed while it was published is whole now")
+    _free(layout, hold)
+    return record if is_ours else None
+
+
+def _free(layout: Layout, hold: Hold) -> RunRecord:
+    """Leave a published dataset and nothing else, and return its record.
+
+    So a run that is killed at the very last is still told from one that has not begun.
+    """
+    record = read_record(layout.run_file)
+    claim = read_claim(layout)
+    if record is None or record.state != "finished" or not (claim and claim.publication):
+        raise PipelineError(f"the pipeline ended, but published no {RUN_FILE}")
+    hold.mark_done()
+    forget(layout, claim)
+    return record
+
+
+def _begin(job: Job, hold: Hold, found: FoundOutput) -> Begun:
+    """Claim the output folder, and return all that is known before the pipeline starts."""
+    layout = job.config.layout
+    record = _describe(job, found)
+    record = replace(record, notes=(*record.notes, *_note_versions(found, record)))
+    claim, parts = prepare_output(layout, Claim(record, hold.token, job.config.asked), found)
+    known = {path.removeprefix(f"{layout.path}/"): None for path in parts}
+    before = found.run if record.generation else None
+    return Begun(layout, claim, job.launched_s, time.time(), before, known)
+
+
+def _note_versions(found: FoundOutput, record: RunRecord) -> tuple[str, ...]:
+    """Tell of rows in the same dataset that other versions have computed."""
+    if not (found.claim and found.can_go_on(record)):
+        return ()
+    begun = found.claim.run
+    now = {"beamvec": record.version, **record.versions}
+    then = {"beamvec": begun.version, **begun.versions}
+    changed = [f"{name} {then.get(name)}" for name in now if then.get(name) != now[name]]
+    note = f"chunks that were taken over may have been computed by {', '.join(changed)}"
+    return (*begun.notes, *([note] if changed else []))
+
+
+def _describe(job: Job, found: FoundOutput) -> RunRecord:
+    """Return what is known of the run before it has begun."""
     config, model = job.config, job.model
     engine = ENGINES[config.model.engine]
-    record = RunRecord(
+    return RunRecord(
         settings=job.settings,
         model=redact(config.model.handle),
         dimension=model.dimension,
@@ -200,15 +256,16 @@ def _begin(job: Job, found: FoundOutput) -> Begun:
         timings=Timings(launched=format_time(job.launched_s)),
         notes=found.notes,
     )
-    before = found.run if record.generation else None
-    return Begun(config.layout, record, job.launched_s, time.time(), before)
 
 
 def _is_run_of(record: RunRecord, job: Job) -> bool:
-    """Tell whether a record is of a run that was asked for in the same way."""
-    source = job.config.source
-    named = InputRecord(source.kind, source.describe(), record.input.digest)
-    return (record.settings, record.input) == (job.settings, named)
+    """Tell whether the latest run of a dataset was asked for with the same input and settings."""
+    source, latest = job.config.source, record.latest
+    named = InputRecord(source.kind, source.describe(), latest.input.digest)
+    is_append = latest.generation > 0
+    return (latest.settings, latest.input) == (job.settings, named) and (
+        is_append == job.config.append
+    )
 
 
 def _nothing_to_do(found: FoundOutput, config: ExtractConfig) -> bool:
@@ -225,7 +282,7 @@ def _confirm(config: ExtractConfig, found: FoundOutput, observer: Observer) -> R
     """Return the record of a finished dataset, if the input is still the same."""
     assert found.run is not None
     run = found.run
-    if not (found.begun and found.begun.generation):  # The chunks are not of half an append.
+    if not found.claim:  # Else they are of half an append, or of what is to replace the dataset.
         clear_work(config.layout)
     now = account_inputs(config.source.list_images())
     if f"{now.input_digest:064x}" != run.input.digest:
@@ -239,13 +296,6 @@ def _confirm(config: ExtractConfig, found: FoundOutput, observer: Observer) -> R
         f"{config.output} is finished already: same input, same settings; nothing to do"
     )
     return run
-
-
-def _read_finished(layout: Layout) -> RunRecord:
-    record = read_record(layout.run_file)
-    if record is None or record.state != "finished":
-        raise PipelineError(f"the pipeline ended, but wrote no {RUN_FILE}")
-    return record
 
 
 def _judge(record: RunRecord, config: ExtractConfig) -> RunRecord:

@@ -64,20 +64,25 @@ def check_held(layout: Layout, token: str) -> None:
         raise LostOutputError(f"{layout.path} is no longer held by this run, but by {holder}")
 
 
-def release(layout: Layout, token: str) -> None:
+def release(layout: Layout, token: str) -> bool:
     """Free a folder whose lock was handed over to a job; done by the job's last step.
 
     A lock with another token stays, and so does one that was not handed over.
+
+    Returns:
+        Whether it was freed here.
 
     Raises:
         OutputError: if the lock file cannot be read or deleted.
     """
     try:
         found = _read(layout)
-        if found and found[0].token == token and found[0].job:
+        is_handed_over = bool(found and found[0].token == token and found[0].job)
+        if found and is_handed_over:
             storage.delete_if(layout.lock_file, found[1])
     except OSError as error:
         raise OutputError(f"cannot remove {layout.lock_file}: {error}") from error
+    return is_handed_over
 
 
 def _read(layout: Layout) -> tuple[LockRecord, str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import re
 import threading
@@ -16,6 +15,7 @@ from beamvec.errors import PipelineError
 from beamvec.pipeline.run.dataflow import describe_job, is_dataflow
 from beamvec.pipeline.run.finish import Begun
 from beamvec.pipeline.run.folder import write_failed
+from beamvec.pipeline.run.hold import Hold
 from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import LOCAL_POLL_S, REMOTE_POLL_S, ChunkWatcher, Progress
 from beamvec.pipeline.run.workers import Workers
@@ -31,6 +31,7 @@ def run_pipeline(
     workers: Workers,
     decoders: SharedPool,
     begun: Begun,
+    hold: Hold,
     observer: Observer,
 ) -> None:
     """Run the pipeline in a thread while somebody looks on.
@@ -40,6 +41,7 @@ def run_pipeline(
         workers: what runs it.
         decoders: what decodes in each worker process.
         begun: what is known of the run.
+        hold: of the output folder.
         observer: who looks on.
 
     Raises:
@@ -57,6 +59,8 @@ def run_pipeline(
         work.join()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
+            if not local:  # The job goes on writing there without this process.
+                hold.hand_over(f"a job of {workers.name}")
             observer.leave(local)
         if workers.threads:
             decoders.get().close()  # Each bundle ends with an error at its next image.
@@ -65,8 +69,7 @@ def run_pipeline(
         raise
     if errors:
         reason = explain_failure(errors[0])
-        with contextlib.suppress(OSError):  # Why the run failed tells more than this.
-            write_failed(begun.layout, begun.record, reason)
+        write_failed(begun.layout, begun.claim, reason)
         message = f"the pipeline failed: {reason}; finished chunks are kept"
         raise PipelineError(message) from errors[0]
 

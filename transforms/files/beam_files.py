@@ -175,7 +175,11 @@ def delete_files(uris: Sequence[str], _: str) -> None:
 
 
 def rename(source: str, target: str) -> None:
-    """Move a file, over one that is there."""
+    """Move a file, over one that is there; its folder is made if it is missing."""
+    folder = target.rpartition("/")[0]
+    if not exists(folder):
+        with suppress(OSError):  # Another thread makes it; what else is wrong, moving tells.
+            _call(folder, FileSystems.mkdirs, folder)
     _call(target, FileSystems.rename, [source], [target])
 
 

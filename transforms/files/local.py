@@ -96,6 +96,16 @@ def rename(source: str, target: str) -> None:
     os.replace(source, target)
 
 
+def flush_folder(path: str) -> None:
+    """Have the kernel write a folder to its disk; one that is not there is none to write."""
+    with suppress(FileNotFoundError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def list_files(folder: str) -> list[str]:
     """List the files right below a folder."""
     with os.scandir(folder) as entries:

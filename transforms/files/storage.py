@@ -213,6 +213,12 @@ def has_conditions(path: str) -> bool:
     return bool(_place(path).has_conditions(path))
 
 
+def flush_folder(path: str) -> None:
+    """Make durable what was renamed into a folder or deleted there; stores are so always."""
+    if is_local(path):
+        _place(path).flush_folder(path)
+
+
 def exists(path: str) -> bool:
     """Tell whether a file or folder exists."""
     return bool(_place(path).exists(path))

@@ -10,15 +10,21 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 from apache_beam.metrics import Metrics
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beamvec.embeddings import layout, schema
 from beamvec.embeddings.schema import Column
 from beamvec.transforms.files import storage
+from beamvec.transforms.output.sealed import (
+    DamagedChunkError,
+    digest_uris,
+    seal_chunk,
+    unseal_chunk,
+)
 from beamvec.transforms.output.target import Target
 from beamvec.transforms.records import own_columns
+from beamvec.transforms.records.account import ACCOUNTS, Account
 from beamvec.transforms.records.chunks import Chunk, ChunkResult, Effort, EmbeddedChunk
 from beamvec.transforms.records.images import Failure, ImageInfo
 
@@ -86,8 +92,8 @@ def write_chunk(embedded: EmbeddedChunk, target: Target) -> ChunkResult:
     """Write a chunk file; the same chunk gives the same bytes under the same name."""
     start = time.perf_counter()
     table = chunk_table(embedded, target.columns)
-    with storage.open_atomically(target.layout.chunk_file(embedded.chunk.digest)) as file:
-        pq.write_table(table, file, **schema.parquet_options(table.schema))
+    digest = embedded.chunk.digest
+    storage.write_file(target.layout.chunk_file(digest), seal_chunk(table, digest))
     effort = embedded.effort + Effort(write_s=time.perf_counter() - start)
     return _result(embedded.chunk, effort, embedded.load_id)
 
@@ -97,6 +103,7 @@ def _result(chunk: Chunk, effort: Effort, load_id: str | None) -> ChunkResult:
         shard=chunk.shard,
         position=chunk.position,
         digest=chunk.digest,
+        uris=_digest_uris(chunk),
         images=len(chunk.refs),
         taken_over=load_id is None,
         effort=effort,
@@ -105,8 +112,16 @@ def _result(chunk: Chunk, effort: Effort, load_id: str | None) -> ChunkResult:
     )
 
 
+def _digest_uris(chunk: Chunk) -> str:
+    return digest_uris(ref.uri for ref in chunk.refs)
+
+
 class SkipFinished(beam.PTransform[Any, Any]):
-    """Set aside chunks whose file exists: `Chunk` -> dict of `chunks` and `finished` results."""
+    """Set aside chunks whose file is there and whole: `Chunk` -> a dict.
+
+    It has the `chunks` that are to be computed, results of the `finished` ones, and `accounts` of
+    files that were damaged, whose chunks are computed again.
+    """
 
     def __init__(self, target: Target):
         super().__init__()
@@ -115,16 +130,23 @@ class SkipFinished(beam.PTransform[Any, Any]):
     def expand(self, chunks: PCollection[Chunk]) -> dict[str, PCollection[Any]]:
         """Apply the transform."""
         look = beam.FlatMap(_skip_finished, self._target)
-        split = chunks | "LookForFile" >> look.with_outputs(FINISHED, main="chunks")
-        return {"chunks": split["chunks"], FINISHED: split[FINISHED]}
+        split = chunks | "LookForFile" >> look.with_outputs(FINISHED, ACCOUNTS, main="chunks")
+        return {name: split[name] for name in ("chunks", FINISHED, ACCOUNTS)}
 
 
 def _skip_finished(chunk: Chunk, target: Target) -> Iterator[Chunk | TaggedOutput[str, Any]]:
-    if storage.exists(target.layout.chunk_file(chunk.digest)):
+    try:
+        content = storage.read_bytes(target.layout.chunk_file(chunk.digest))
+        unseal_chunk(content, chunk.digest, _digest_uris(chunk))
+    except FileNotFoundError:
+        yield chunk
+    except DamagedChunkError:
+        Metrics.counter("beamvec", "chunks_damaged").inc()
+        yield TaggedOutput(ACCOUNTS, Account(damaged=1))
+        yield chunk
+    else:
         Metrics.counter("beamvec", "images_taken_over").inc(len(chunk.refs))
         yield TaggedOutput(FINISHED, _result(chunk, Effort(), load_id=None))
-    else:
-        yield chunk
 
 
 class WriteChunks(beam.PTransform[Any, Any]):

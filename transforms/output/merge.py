@@ -17,8 +17,9 @@ from beamvec.embeddings import layout, schema
 from beamvec.embeddings.run_record import FileRecord
 from beamvec.transforms.files import storage
 from beamvec.transforms.output.hashed import Hashed
+from beamvec.transforms.output.sealed import DamagedChunkError, unseal_chunk
 from beamvec.transforms.output.target import Target
-from beamvec.transforms.records.account import Account, ErrorCount
+from beamvec.transforms.records.account import Account, AccountingError, ErrorCount
 from beamvec.transforms.records.chunks import ChunkResult
 
 _AddRows = Callable[[pa.Table], None]
@@ -38,8 +39,14 @@ def merge_shard(shard: int, shards: int, results: Iterable[ChunkResult], target:
 
     Returns:
         The rows written, and sums over the results.
+
+    Raises:
+        AccountingError: if chunks are missing between others, or there is one twice.
+        OSError: if a chunk file was lost or damaged meanwhile.
     """
     chunks = sorted(results, key=lambda result: result.position)
+    if [chunk.position for chunk in chunks] != list(range(len(chunks))):
+        raise AccountingError(f"shard {shard} lacks a chunk or has one twice")
     files: dict[str, FileRecord] = {}
     name = layout.part_name(shard, shards, target.generation)
 
@@ -58,7 +65,7 @@ def merge_shard(shard: int, shards: int, results: Iterable[ChunkResult], target:
         open_part(layout.INPUTS_DIR, schema.table_schema("_inputs")) as add_inputs,
     ):
         for chunk in chunks:
-            embedded = _read_chunk(target.layout.chunk_file(chunk.digest))
+            embedded = _read_chunk(chunk, target)
             is_embedded = pc.is_null(embedded[schema.STAGE])
             if not pc.all(is_embedded).as_py():
                 failed = embedded.filter(pc.invert(is_embedded))
@@ -95,10 +102,17 @@ def count_failures(table: pa.Table) -> Account:
     return Account(failures=table.num_rows, errors=errors)
 
 
-def _read_chunk(path: str) -> pa.Table:
-    # Chunks are small: threads would cost more than they save, and read_table three times as much.
-    with storage.open_file(path) as file, pq.ParquetFile(file) as chunk:
-        return chunk.read(use_threads=False)
+def _read_chunk(chunk: ChunkResult, target: Target) -> pa.Table:
+    """Read the rows of a chunk file, which was whole when it was written or taken over."""
+    path = target.layout.chunk_file(chunk.digest)
+    again = "the same command computes it again"
+    try:
+        return unseal_chunk(storage.read_bytes(path), chunk.digest, chunk.uris)
+    except FileNotFoundError as error:
+        raise OSError(f"{path} has been removed while the run went on; {again}") from error
+    except DamagedChunkError as error:
+        storage.delete(path)
+        raise OSError(f"{path} was damaged while the run went on: {error}; {again}") from error
 
 
 @contextmanager

@@ -21,14 +21,17 @@ class Target:
         columns: the user's own columns.
         metadata: what is written into each file: model, settings, version.
         generation: 0 for the run that makes the dataset, n for the n-th that appends to it.
+        token: names whoever writes, so that two that do not know of each other are not in each
+            other's way.
     """
 
     layout: Layout
     columns: pa.Schema = NO_COLUMNS
     metadata: Mapping[str, Any] = field(default_factory=dict)
     generation: int = 0
+    token: str = ""
 
     @property
     def parts(self) -> Layout:
-        """Where parts are written: aside, until they are whole, if the dataset is there already."""
-        return self.layout.staged if self.generation else self.layout
+        """Where parts are written: aside, until all of them are whole."""
+        return self.layout.staged(self.token)

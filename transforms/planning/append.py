@@ -18,9 +18,9 @@ from beamvec.embeddings.opening import parse_record
 from beamvec.embeddings.run_record import FileRecord, RunRecord
 from beamvec.errors import DatasetError
 from beamvec.transforms.files import storage
-from beamvec.transforms.planning.plan import ACCOUNTS, split_block
+from beamvec.transforms.planning.plan import split_block
 from beamvec.transforms.records import own_columns
-from beamvec.transforms.records.account import NAMED, Account
+from beamvec.transforms.records.account import ACCOUNTS, NAMED, Account
 from beamvec.transforms.records.images import ImageRef, RefBlock
 
 _BUCKETS = 256

@@ -14,13 +14,10 @@ from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
 from beamvec.embeddings.run_record import Settings
 from beamvec.transforms.files import storage
-from beamvec.transforms.records.account import Account
+from beamvec.transforms.records.account import ACCOUNTS, Account
 from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.coders import CompressedCoder
 from beamvec.transforms.records.images import ImageRef, RefBlock
-
-ACCOUNTS = "accounts"
-"""Tag of the output of `PlanChunks` that holds the input's side of the accounts."""
 
 
 def count_shards(images: int, rows_per_shard: int) -> int:

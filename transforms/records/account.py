@@ -8,6 +8,13 @@ from dataclasses import dataclass, field
 from beamvec.embeddings.run_record import FileRecord
 from beamvec.transforms.records.chunks import Effort
 
+ACCOUNTS = "accounts"
+"""Tag of outputs that hold accounts."""
+
+
+class AccountingError(RuntimeError):
+    """Images were lost or doubled: the dataset must not be used."""
+
 
 @dataclass(frozen=True)
 class ErrorCount:
@@ -32,6 +39,7 @@ class Account:
         failures: rows written to `failures`.
         chunks: chunks merged.
         taken_over: images in chunks that an earlier run computed.
+        damaged: chunk files of an earlier run that were damaged, and computed again.
         effort: what this run spent.
         errors: failures by (stage, error type).
         load_ids: the loads of the model that served the chunks.
@@ -49,6 +57,7 @@ class Account:
     failures: int = 0
     chunks: int = 0
     taken_over: int = 0
+    damaged: int = 0
     effort: Effort = field(default_factory=Effort)
     errors: dict[tuple[str, str], ErrorCount] = field(default_factory=dict)
     load_ids: frozenset[str] = frozenset()
@@ -68,6 +77,7 @@ class Account:
             failures=self.failures + other.failures,
             chunks=self.chunks + other.chunks,
             taken_over=self.taken_over + other.taken_over,
+            damaged=self.damaged + other.damaged,
             effort=self.effort + other.effort,
             errors=_add_errors(self.errors, other.errors),
             load_ids=self.load_ids | other.load_ids,

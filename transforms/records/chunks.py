@@ -116,6 +116,7 @@ class ChunkResult(NamedTuple):
         shard: index of the output part.
         position: place in the shard.
         digest: names the chunk file.
+        uris: SHA-256, in hex, over the uris that were planned for it.
         images: images in the chunk, failed ones included.
         taken_over: whether an earlier run computed it.
         effort: what this run spent on it.
@@ -126,6 +127,7 @@ class ChunkResult(NamedTuple):
     shard: int
     position: int
     digest: str
+    uris: str
     images: int
     taken_over: bool
     effort: Effort
