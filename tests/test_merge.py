@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import apache_beam as beam
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
+from disk_filesystem import DiskFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_chunks import embedded_chunks, make_chunk
@@ -49,18 +52,25 @@ def test_merging_keeps_every_row_in_order(tmp_path_factory, chunks, group):
     assert sum(error.count for error in account.errors.values()) == len(failures)
 
 
-def test_an_error_while_merging_names_the_part_that_could_not_be_written(tmp_path, monkeypatch):
-    target = Target(Layout(str(tmp_path)))
-    result = write_chunk(make_chunk("a", 4), target)
+class Refusing(io.BytesIO):
+    """A file that a store does not take."""
 
-    def refuse(*_args, **_options):
+    def write(self, _):
         raise BeamIOError("upload refused", {"part": 403})
 
+
+def test_an_error_while_merging_names_the_part_that_could_not_be_written(tmp_path, monkeypatch):
+    """Of the three that are open at a time."""
+    monkeypatch.setattr(DiskFileSystem, "root", tmp_path)
+    create = DiskFileSystem.create
+    refuse = lambda *args: Refusing() if "/embeddings/" in args[1] else create(*args)  # noqa: E731
+    target = Target(Layout("disk://out"))
+    result = write_chunk(make_chunk("a", 4), target)
     monkeypatch.setattr(schema, "ROW_GROUP_ROWS", 2)
-    monkeypatch.setattr(pq.ParquetWriter, "write_table", refuse)
+    monkeypatch.setattr(DiskFileSystem, "create", lambda *args, **_: refuse(*args))
     with pytest.raises(PermissionError, match="Access denied") as error:
         merge_shard(0, 1, [result], target)
-    assert error.value.filename == f"{tmp_path}/embeddings/{layout.part_name(0, 1)}"
+    assert error.value.filename == f"disk://out/embeddings/{layout.part_name(0, 1)}"
     assert not list(tmp_path.glob("*/part-*"))
 
 
