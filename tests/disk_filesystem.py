@@ -26,9 +26,12 @@ class CutFile:
         return self
 
     def __exit__(self, *error):
+        self.close()
+
+    def close(self):
         self._file.close()
 
-    def read(self):
+    def read(self, *_):
         raise TimeoutError(errno.ETIMEDOUT, "the connection was cut", self._file.name)
 
 

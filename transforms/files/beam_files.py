@@ -195,9 +195,13 @@ def match(pattern: str, limit: int | None) -> list[ListedFile]:
 
 def read_versioned(uri: str, limit_bytes: int | None) -> tuple[bytes, str] | None:
     """Read a file and its version, which is the SHA-256 of its content."""
-    try:
+
+    def read_once() -> tuple[bytes, str]:
         with open_file(uri) as file:
             return read_and_hash(file, limit_bytes)
+
+    try:
+        return retrying.call(read_once)
     except FileNotFoundError:
         return None
 

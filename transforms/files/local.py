@@ -141,9 +141,13 @@ def delete_files(paths: Sequence[str], folder: str) -> None:
 
 def read_versioned(path: str, limit_bytes: int | None) -> tuple[bytes, str] | None:
     """Read a file and its version, which is the SHA-256 of its content."""
-    try:
+
+    def read_once() -> tuple[bytes, str]:
         with _open_regular(path) as file:
             return read_and_hash(file, limit_bytes)
+
+    try:
+        return retrying.call(read_once)
     except (FileNotFoundError, NotADirectoryError):
         return None
 
