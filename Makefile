@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-chaos test-fuzz test-recipes test-engines test-images lint types unit bench lock clean
+.PHONY: help setup demo test test-chaos test-fuzz test-damage test-recipes test-engines test-images lint types unit bench lock clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ test-chaos: setup ## kill 100 runs at random moments, resume them, compare every
 
 test-fuzz: setup ## decode and embed 10,000 damaged images
 	@$(BIN)/python tests/fuzz.py --images 10000
+
+test-damage: setup ## damage datasets in 2,000 ways, and read each in every way
+	@$(BIN)/python tests/damages.py --damages 2000
 
 test-recipes: setup $(VENV)/.recipes ## run docs/recipes.md with pandas, Spark, faiss and the others, and Beam's YAML
 	BEAMVEC_RECIPES=all $(BIN)/pytest tests/test_recipes.py

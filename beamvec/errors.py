@@ -61,6 +61,10 @@ class PipelineError(BeamvecError):
     """The pipeline failed; finished chunks are kept, and the same call goes on from them."""
 
 
+class LostOutputError(PipelineError):
+    """Another run has taken the output folder, or may have; nothing more is written there."""
+
+
 class TooManyFailuresError(BeamvecError):
     """The run is done, but more images failed than `max_failure_ratio` allows.
 

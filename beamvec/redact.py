@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
+# No scheme is longer; without a bound, a long word is searched again from each of its letters.
 _URL = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?:[^\s/@'\"]*@)?(?P<rest>[^\s'\"`]*)", re.ASCII
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,30}://)(?:[^\s/@'\"]*@)?(?P<rest>[^\s'\"`]*)", re.ASCII
 )
 
 

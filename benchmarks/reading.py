@@ -84,8 +84,9 @@ def write_dataset(path: Path, rows: int) -> None:
                 writer.write_table(_make_rows(group, centres, random, target))
         failures = schema.table_schema("failures").empty_table()
         pq.write_table(failures, path / layout.FAILURES_DIR / name)
-    (path / layout.RUN_FILE).write_text(record.to_json())
-    (path / layout.SUCCESS_FILE).write_text("\n")
+    content = record.to_json().encode()
+    (path / layout.RUN_FILE).write_bytes(content)
+    (path / layout.SUCCESS_FILE).write_bytes(layout.success_content(content))
 
 
 def _make_rows(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamvec.embeddings.dataset import Dataset
-from beamvec.embeddings.parts import map_in_order
+from beamvec.embeddings.threads import map_in_order
 from beamvec.embeddings.vectors import as_matrix, row_lengths, unit_rows
 from beamvec.errors import ArgumentError
 
@@ -127,8 +127,11 @@ def _principal_axes(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]
     """Return orthonormal axes, [D, axes], that hold most of the rows' lengths."""
     step = max(1, len(vectors) // _SAMPLE_ROWS)
     units = unit_rows(vectors[::step][:_SAMPLE_ROWS]).astype(np.float64)
-    _, axes = np.linalg.eigh(units.T @ units)
-    largest: npt.NDArray[np.float32] = axes[:, -_AXES:].astype(np.float32)
+    if len(units) < units.shape[1]:  # Fewer rows than numbers: nothing of [D, D] is needed.
+        axes = np.linalg.svd(units, full_matrices=False)[2][:_AXES].T
+    else:
+        axes = np.linalg.eigh(units.T @ units)[1][:, -_AXES:]
+    largest: npt.NDArray[np.float32] = axes.astype(np.float32)
     return largest
 
 

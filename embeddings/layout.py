@@ -5,8 +5,9 @@ A finished dataset is::
     embeddings/part-00000-of-00012.parquet   one row an embedded image
     failures/part-00000-of-00012.parquet     one row an image that could not be embedded
     _inputs/part-00000-of-00012.parquet      size and time of each embedded image, for appends
-    run.json                                 the record of the run, see `run_record`
-    _SUCCESS                                 written last
+    run.json                                 the record of the run, see `run_record`; it has the
+                                             SHA-256 of each file above
+    _SUCCESS                                 written last: the SHA-256 of run.json
 
 While a run works there, it holds beside them::
 
@@ -20,6 +21,7 @@ While a run works there, it holds beside them::
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from enum import Enum
@@ -119,6 +121,15 @@ class Layout:
     def staged(self) -> Layout:
         """Where the tables of an append are written, until they are whole."""
         return Layout(f"{self.chunks}/{_PARTS_DIR}")
+
+
+def success_content(run: bytes) -> bytes:
+    r"""Return the content of `_SUCCESS` beside a `run.json`: a line that `sha256sum -c` takes.
+
+    >>> success_content(b"{}")[-11:]
+    b'  run.json\n'
+    """
+    return f"{hashlib.sha256(run).hexdigest()}  {RUN_FILE}\n".encode()
 
 
 _PART_NAME = re.compile(r"part-(a\d{4,}-)?\d{5,}-of-\d{5,}\.parquet")

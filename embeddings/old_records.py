@@ -15,6 +15,11 @@ def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
     upgraded = dict(content)
     if isinstance(content.get("model"), dict):
         upgraded |= _upgrade_run(content, content["model"])
+    if isinstance(content.get("files"), dict):  # Sizes only, in format 2.
+        upgraded["files"] = {
+            name: {"size_bytes": file} if isinstance(file, int) else file
+            for name, file in content["files"].items()
+        }
     if isinstance(content.get("appended"), list):
         upgraded["appended"] = [
             upgrade(each) if isinstance(each, dict) else each for each in content["appended"]

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 import pyarrow as pa
 from pyarrow import fs
 
-from beamvec.embeddings import layout
+from beamvec.embeddings import layout, schema
 from beamvec.embeddings.dataset import Dataset
 from beamvec.embeddings.parts import Part
-from beamvec.embeddings.run_record import RunRecord
+from beamvec.embeddings.run_record import MAX_BYTES, RunRecord
 from beamvec.errors import DatasetError
 
 _GCS_RETRY_S = 20
@@ -99,12 +99,11 @@ def _describe_kind(dataset: Dataset) -> dict[str, Any]:
 
 
 def _open_one(path: str) -> Dataset:
-    filesystem, root = _resolve(path)
+    filesystem, root = resolve(path)
     try:
         run = _read_run(filesystem, path, root)
-        fingerprint = run.settings.fingerprint
         embedding_files, failure_files = (
-            _list_parts(filesystem, f"{root}/{table}", fingerprint)
+            list_parts(filesystem, root, table, run)
             for table in (layout.EMBEDDINGS_DIR, layout.FAILURES_DIR)
         )
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -117,7 +116,8 @@ def _open_one(path: str) -> Dataset:
     return Dataset((path,), (run,), embedding_files, failure_files)
 
 
-def _resolve(path: str) -> tuple[fs.FileSystem, str]:
+def resolve(path: str) -> tuple[fs.FileSystem, str]:
+    """Return the filesystem of a dataset and its folder there, without a slash at the end."""
     if "://" not in path:
         return fs.LocalFileSystem(), path.rstrip("/") or "/"
     bounded = path.startswith("gs://") and "?" not in path
@@ -142,8 +142,7 @@ def _read_run(filesystem: fs.FileSystem, path: str, root: str) -> RunRecord:
             f"{path} holds no finished dataset (no {layout.SUCCESS_FILE}); if a run was stopped "
             "there, start the same command again and it goes on where it stopped"
         )
-    with filesystem.open_input_stream(run.path) as stream:
-        record = RunRecord.from_json(stream.read(), f"{path}/{layout.RUN_FILE}")
+    record = _read_record(filesystem, path, root)
     if not 0 < record.dimension <= _MAX_DIMENSION or record.counts.embeddings < 0:
         raise DatasetError(
             f"{path}/{layout.RUN_FILE} is damaged: it tells of {record.counts.embeddings} "
@@ -152,10 +151,57 @@ def _read_run(filesystem: fs.FileSystem, path: str, root: str) -> RunRecord:
     return record
 
 
-def _list_parts(filesystem: fs.FileSystem, folder: str, fingerprint: str) -> tuple[Part, ...]:
-    infos = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+def _read_record(filesystem: fs.FileSystem, path: str, root: str) -> RunRecord:
+    """Read `run.json`, and check that `_SUCCESS` was written with it."""
+    place = f"{path}/{layout.RUN_FILE}"
+    for _ in range(2):  # An append may be published between the one and the other.
+        success = read_start(filesystem, f"{root}/{layout.SUCCESS_FILE}")
+        content = read_start(filesystem, f"{root}/{layout.RUN_FILE}")
+        if success == layout.success_content(content):
+            break
+    return parse_record(content, success, place)
+
+
+def parse_record(content: bytes, success: bytes, place: str) -> RunRecord:
+    """Read the content of a `run.json`, and check that `_SUCCESS` was written with it.
+
+    Args:
+        content: of `run.json`.
+        success: of `_SUCCESS`.
+        place: names `run.json` in errors.
+
+    Raises:
+        DatasetError: if it was not, or `run.json` is damaged.
+    """
+    if success == layout.success_content(content):
+        return RunRecord.from_json(content, place)
+    if not success.strip():
+        record = RunRecord.from_json(content, place)
+        if record.settings.format_version < schema.FIRST_WITH_CHECKSUMS:
+            return record
+    raise DatasetError(
+        f"{place} is damaged: its SHA-256 is not the one in {layout.SUCCESS_FILE}; restore both, "
+        "or make the dataset anew"
+    )
+
+
+def read_start(filesystem: fs.FileSystem, path: str) -> bytes:
+    """Return the content of a small file, or the start of one that is larger than any record."""
+    with filesystem.open_input_stream(path) as stream:
+        content: bytes = stream.read(MAX_BYTES + 1)
+    return content
+
+
+def list_parts(
+    filesystem: fs.FileSystem, root: str, table: str, run: RunRecord
+) -> tuple[Part, ...]:
+    """List the parts of a table of a dataset, by name."""
+    infos = filesystem.get_file_info(fs.FileSelector(f"{root}/{table}", allow_not_found=True))
     parts = [info for info in infos if info.path.endswith(layout.PART_SUFFIX)]
+    for info in parts:
+        if info.type != fs.FileType.File:  # To open a pipe would wait for ever.
+            raise DatasetError(f"{info.path} is no file; move it away")
     return tuple(
-        Part(info.path, filesystem, info.size, fingerprint)
+        Part(info.path, filesystem, info.size, run.settings.fingerprint, table, run.dimension)
         for info in sorted(parts, key=lambda info: info.path)
     )

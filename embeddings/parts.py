@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 import json
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +15,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from beamvec.embeddings import schema
+from beamvec.embeddings import layout, schema
+from beamvec.embeddings.damage import naming_damage, require_room
+from beamvec.embeddings.threads import map_in_order
 from beamvec.errors import DatasetError
 
 if TYPE_CHECKING:
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
-
-REMOTE_THREADS = 16
-"""Reads at the same time where a store's latency counts for more than the cores."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -40,12 +34,16 @@ class Part:
         filesystem: where it is.
         size_bytes: its size.
         fingerprint: of the model that its dataset was made with.
+        table: which of the dataset's tables it is of.
+        dimension: D of the dataset.
     """
 
     path: str
     filesystem: fs.FileSystem
     size_bytes: int
     fingerprint: str
+    table: str
+    dimension: int
 
     @property
     def is_local(self) -> bool:
@@ -59,13 +57,15 @@ class Part:
             DatasetError: if it is damaged or missing.
         """
         names = None if columns is None else self._require_columns(columns)
-        if self.is_local:
-            return self._checked(lambda: self._open().read(names))
-        return self._checked(lambda: self._fragment.to_table(columns=names))
+        with naming_damage(self.path):
+            if self.is_local:
+                return self._check(self._open().read(names))
+            return self._check(self._fragment.to_table(columns=names))
 
     def read_schema(self) -> pa.Schema:
         """Read the names and types of the file's columns."""
-        return self._checked(lambda: self._schema)
+        with naming_damage(self.path):
+            return self._schema
 
     def read_footer(self) -> pq.FileMetaData:
         """Read the file's own metadata, once, and check that it belongs to the dataset.
@@ -73,7 +73,8 @@ class Part:
         Raises:
             DatasetError: if it is damaged, or of another model.
         """
-        footer = self._checked(lambda: self._footer)
+        with naming_damage(self.path):
+            footer = self._footer
         try:
             made_by = str(json.loads(footer.metadata[schema.METADATA_KEY])["fingerprint"])
         except (KeyError, TypeError, ValueError, RecursionError) as error:
@@ -92,11 +93,12 @@ class Part:
             DatasetError: if it is damaged.
         """
         names = self._require_columns(columns)
-        if self.is_local:
-            return self._checked(
-                lambda: self._open(verify).read_row_group(index, names, use_threads=False)
-            )
-        return self._checked(lambda: self._read_remote(index, names, verify))
+        with naming_damage(self.path):
+            if self.is_local:
+                table = self._open(verify).read_row_group(index, names, use_threads=False)
+            else:
+                table = self._read_remote(index, names, verify)
+            return self._check(table, index)
 
     def find_rows(self, where: pc.Expression) -> npt.NDArray[np.int64]:
         """Return the numbers of the file's rows for which a condition is true, int64 [n].
@@ -108,17 +110,29 @@ class Part:
 
         # A condition does not tell which columns it is on, but whoever scans a file with it reads
         # those alone.
-        table = self._checked(lambda: self._fragment.to_table(columns={"is_wanted": where}))
+        with naming_damage(self.path):
+            table = self._check(self._fragment.to_table(columns={"is_wanted": where}))
         # Nulls are no matches. Not to_numpy: see `RowGroup.copy_vectors`.
         rows = np.from_dlpack(pc.indices_nonzero(table["is_wanted"]))
         return rows.astype(np.int64)
 
     def _require_columns(self, columns: Sequence[str]) -> list[str]:
-        """Return names of columns, each once, that this file has."""
+        """Return names of columns, each once, that this file has, beamvec's own with their types.
+
+        That of embeddings has changed, see `RowGroup.copy_vectors`.
+        """
+        found = self.read_schema()
         names = list(dict.fromkeys(columns))
-        missing = set(names).difference(self.read_schema().names)
+        missing = set(names).difference(found.names)
         if missing:
             raise DatasetError(f"{self.path} is damaged: it has no column {min(missing)}")
+        for own in schema.columns_of(self.table):
+            if own.name in names and own.name != schema.EMBEDDING:
+                kind = found.field(own.name).type
+                if kind != own.type:
+                    raise DatasetError(
+                        f"{self.path} is damaged: its column {own.name} is {kind}, not {own.type}"
+                    )
         return names
 
     @functools.cached_property
@@ -127,7 +141,11 @@ class Part:
 
     @functools.cached_property
     def _footer(self) -> pq.FileMetaData:
-        return pq.read_metadata(self.path) if self.is_local else self._fragment.metadata
+        found = pq.read_metadata(self.path) if self.is_local else self._fragment.metadata
+        rows = [found.row_group(index).num_rows for index in range(found.num_row_groups)]
+        row_bytes = 4 * (self.dimension if self.table == layout.EMBEDDINGS_DIR else 1)
+        require_room(self.path, rows, row_bytes, self.size_bytes)
+        return found
 
     def _open(self, verify: bool = False) -> pq.ParquetFile:
         return pq.ParquetFile(
@@ -149,12 +167,23 @@ class Part:
         group = self._fragment.subset(row_group_ids=[index])
         return group.to_table(columns=columns, use_threads=False, fragment_scan_options=options)
 
-    def _checked(self, read: Callable[[], Any]) -> Any:
-        try:
-            return read()
-        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DatasetError(f"{self.path} is damaged or cannot be read: {reason}") from error
+    def _check(self, table: pa.Table, index: int | None = None) -> pa.Table:
+        """Return what was read of the file or of a row group, if it can be used without surprise.
+
+        pyarrow leaves out what it does not find, and gives strings that are no UTF-8.
+        """
+        told = self._footer if index is None else self._footer.row_group(index)
+        if table.num_rows != told.num_rows:
+            raise DatasetError(
+                f"{self.path} is damaged: {table.num_rows:,} rows were read, its footer tells of "
+                f"{told.num_rows:,}"
+            )
+        table.validate(full=True)
+        for own in schema.columns_of(self.table):
+            is_needed = own.name in table.column_names and self.table not in own.nullable_in
+            if is_needed and table[own.name].null_count:
+                raise DatasetError(f"{self.path} is damaged: it has rows without {own.name}")
+        return table
 
 
 @dataclass(frozen=True)
@@ -218,20 +247,18 @@ class RowGroup:
     def may_hold(self, uris: Sequence[str]) -> bool:
         """Tell whether one of some uris, sorted, may be here, by the uri column's statistics."""
         footer = self.part.read_footer()
-        names = [footer.schema.column(i).path for i in range(footer.num_columns)]
-        if schema.URI not in names:
-            return True  # Reading it will say what is wrong.
-        statistics = footer.row_group(self.index).column(names.index(schema.URI)).statistics
-        if statistics is None or not statistics.has_min_max:
-            return True
         try:
-            low, high = statistics.min, statistics.max
-        except UnicodeDecodeError:
-            return True
-        if not (isinstance(low, str) and isinstance(high, str)):
-            return True
-        first = bisect_left(uris, low)
-        return first < len(uris) and uris[first] <= high
+            with naming_damage(self.part.path):
+                names = [footer.schema.column(i).path for i in range(footer.num_columns)]
+                column = footer.row_group(self.index).column(names.index(schema.URI))
+                statistics = column.statistics
+                if statistics is None or not statistics.has_min_max:
+                    return True
+                low, high = statistics.min, statistics.max
+                first = bisect_left(uris, low)
+                return first < len(uris) and uris[first] <= high
+        except DatasetError:
+            return True  # Reading it will say what is wrong.
 
 
 def to_texts(column: pa.ChunkedArray, where: str) -> list[str]:
@@ -240,12 +267,9 @@ def to_texts(column: pa.ChunkedArray, where: str) -> list[str]:
     Raises:
         DatasetError: if it has something else; the message begins with `where`.
     """
-    try:
-        texts: list[str] = column.to_pylist()
-    except UnicodeDecodeError as error:
-        raise DatasetError(f"{where} is damaged: a uri is no UTF-8 ({error})") from error
     if not pa.types.is_string(column.type) or column.null_count:
         raise DatasetError(f"{where} is damaged: a uri is missing or no string")
+    texts: list[str] = column.to_pylist()
     return texts
 
 
@@ -263,25 +287,3 @@ def list_row_groups(parts: Sequence[Part]) -> list[RowGroup]:
             groups.append(RowGroup(part, index, start, stop))
             start = stop
     return groups
-
-
-def map_in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], parts: Sequence[Part] = ()
-) -> Iterator[Result]:
-    """Call a function in threads, as many as fit to where the parts it reads are; yield in order.
-
-    No more than two results for each thread are held.
-    """
-    threads = pa.cpu_count() if all(part.is_local for part in parts) else REMOTE_THREADS
-    pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(threads, "embeddings") as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > 2 * threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:  # The reader may stop early.
-            for future in pending:
-                future.cancel()

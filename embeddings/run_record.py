@@ -19,6 +19,9 @@ from beamvec.errors import DatasetError
 
 RunState = Literal["running", "failed", "finished"]
 
+MAX_BYTES = 128 << 20
+"""What a `run.json` may have: that of some hundred thousand parts."""
+
 _EXAMPLE_LENGTH = 90
 
 
@@ -156,6 +159,19 @@ class Throughput:
 
 
 @dataclass(frozen=True)
+class FileRecord:
+    """A file as it was written.
+
+    Attributes:
+        size_bytes: its size.
+        sha256: of its content, in hex; empty where an earlier version did not note it.
+    """
+
+    size_bytes: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """A run, or a dataset: the run that made it, with the appends that followed.
 
@@ -184,7 +200,7 @@ class RunRecord:
         model_loads: how often the model was loaded.
         timings: what took how long.
         throughput: images over time.
-        files: sizes in bytes of the parts, by table and name.
+        files: the parts, by table and name, such as `failures/part-00000-of-00001.parquet`.
         notes: what else is worth knowing, such as that an unfinished run was started over.
         appended: the appends, in order.
     """
@@ -209,7 +225,7 @@ class RunRecord:
     model_loads: int = 0
     timings: Timings = Timings()
     throughput: Throughput = Throughput()
-    files: dict[str, int] = field(default_factory=dict)
+    files: dict[str, FileRecord] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     appended: tuple[RunRecord, ...] = ()
 
@@ -223,7 +239,7 @@ class RunRecord:
 
         An append replaces the parts of `failures`.
         """
-        kept = {name: size for name, size in self.files.items() if not _is_failures(name)}
+        kept = {name: file for name, file in self.files.items() if not _is_failures(name)}
         return replace(
             self,
             counts=self.counts.add(later.counts),
@@ -273,6 +289,8 @@ class RunRecord:
         Raises:
             DatasetError: if it is damaged, or of a later format.
         """
+        if len(text) > MAX_BYTES:
+            raise DatasetError(f"{path} is damaged: no record has more than {MAX_BYTES:,} bytes")
         content = load_object(text, path)
         settings = content.get("settings")
         found = settings.get("format_version", 1) if isinstance(settings, dict) else 1

@@ -16,11 +16,18 @@ import pyarrow as pa
 
 from beamvec.embeddings.layout import EMBEDDINGS_DIR, FAILURES_DIR, INPUTS_DIR
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of all that a dataset and its chunk files hold.
 
 1: without a version. 2: the same tables; `run.json` has one meaning a key.
+3: checksums: in each chunk file, of each part in `run.json`, of `run.json` in `_SUCCESS`.
 """
+
+FIRST_WITH_FILES = 2
+"""The first format whose `run.json` tells of all parts."""
+
+FIRST_WITH_CHECKSUMS = 3
+"""The first format that has checksums."""
 
 URI = "uri"
 EMBEDDING = "embedding"
@@ -56,12 +63,14 @@ class Column:
         value: where its value comes from: an attribute, maybe of an attribute, of the record of an
             embedded image or of a failure, such as `ref.uri`, or a function of that record. None
             for the embedding, which comes from the model.
+        nullable_in: those of them where it may be null.
     """
 
     name: str
     type: pa.DataType
     tables: tuple[str, ...]
     value: str | Callable[[Any], Any] | None
+    nullable_in: tuple[str, ...] = ()
 
     @property
     def field(self) -> pa.Field:
@@ -77,9 +86,10 @@ class Column:
 
 _IMAGES = (EMBEDDINGS_DIR,)
 _FAILED = (FAILURES_DIR,)
+_ALL = (EMBEDDINGS_DIR, FAILURES_DIR, INPUTS_DIR)
 
 COLUMNS = (
-    Column(URI, pa.string(), (EMBEDDINGS_DIR, FAILURES_DIR, INPUTS_DIR), "ref.uri"),
+    Column(URI, pa.string(), _ALL, "ref.uri"),
     Column(EMBEDDING, _EMBEDDING_TYPE, _IMAGES, None),
     Column(SHA256, pa.string(), _IMAGES, "sha256"),
     Column(WIDTH, pa.int32(), _IMAGES, "width"),
@@ -88,8 +98,8 @@ COLUMNS = (
     Column(STAGE, pa.string(), _FAILED, "stage"),
     Column(ERROR_TYPE, pa.string(), _FAILED, "error_type"),
     Column(MESSAGE, pa.string(), _FAILED, "message"),
-    Column(SIZE_BYTES, pa.int64(), (EMBEDDINGS_DIR, FAILURES_DIR, INPUTS_DIR), "size_bytes"),
-    Column(MODIFIED_S, pa.float64(), (INPUTS_DIR,), "ref.modified_s"),
+    Column(SIZE_BYTES, pa.int64(), _ALL, "size_bytes", nullable_in=(FAILURES_DIR, INPUTS_DIR)),
+    Column(MODIFIED_S, pa.float64(), (INPUTS_DIR,), "ref.modified_s", nullable_in=(INPUTS_DIR,)),
 )
 """Every column but the user's own, in the order of the tables."""
 

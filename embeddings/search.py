@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from beamvec.embeddings.dataset import Dataset
-from beamvec.embeddings.parts import RowGroup, map_in_order
+from beamvec.embeddings.parts import RowGroup
+from beamvec.embeddings.threads import map_in_order
 from beamvec.embeddings.vectors import as_array, as_matrix, row_lengths, unit_rows
 from beamvec.errors import ArgumentError
 

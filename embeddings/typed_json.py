@@ -16,6 +16,9 @@ Record = TypeVar("Record")
 _LARGE = 1e300
 """No number of a record reaches it; JSON can hold integers that no float can."""
 
+_LARGE_COUNT = 2**53
+"""No count of a record reaches it; larger ones are not exact as floats, and overflow at last."""
+
 
 def load_object(text: str | bytes, path: str) -> dict[str, Any]:
     """Return a JSON object.
@@ -29,7 +32,7 @@ def load_object(text: str | bytes, path: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise DatasetError(f"{path} is damaged: {error}") from error
     if not isinstance(content, dict):
         raise DatasetError(f"{path} is damaged: it holds no JSON object")
@@ -91,6 +94,8 @@ def _convert(value: Any, hint: Any, path: str, place: str) -> Any:
         return value
     if hint is float and type(value) in (int, float) and -_LARGE < value < _LARGE:
         return float(value)
-    if hint in (str, int) and type(value) is hint:
+    if hint is int and type(value) is int and -_LARGE_COUNT < value < _LARGE_COUNT:
+        return value
+    if hint is str and type(value) is str:
         return value
     raise DatasetError(f"{path} is damaged: {place} is {json.dumps(value)[:60]}")

@@ -20,6 +20,16 @@ def row_lengths(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return np.where(lengths == 0, np.float32(1), lengths)
 
 
+def can_multiply(vectors: npt.NDArray[np.float32]) -> bool:
+    """Tell whether products of rows, and sums of them over all rows, are finite numbers.
+
+    >>> can_multiply(np.array([[1, 2]], np.float32)), can_multiply(np.array([[np.nan]], np.float32))
+    (True, False)
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(row_lengths(vectors).max(initial=0) ** 2 * len(vectors)))
+
+
 def unit_rows(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Divide each row of float32 [n, D] by its length; rows of zeros stay as they are."""
     units: npt.NDArray[np.float32] = vectors / row_lengths(vectors)[:, None]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,12 +12,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beamvec.embeddings import layout, schema
+from beamvec.embeddings.checksums import check_names, check_part
 from beamvec.embeddings.dataset import Dataset
-from beamvec.embeddings.parts import Part, RowGroup, list_row_groups, map_in_order
+from beamvec.embeddings.opening import list_parts, open_dataset, resolve
+from beamvec.embeddings.parts import Part, RowGroup, list_row_groups
+from beamvec.embeddings.threads import map_in_order
 from beamvec.errors import DatasetError
 
 _STAGES = ("read", "decode", "infer")
 _NO_URIS = pa.chunked_array([], pa.string())
+
+_Found: TypeAlias = tuple[list[str], pa.ChunkedArray]
+"""What is wrong with a file, and the uris that could be read."""
 
 
 @dataclass(frozen=True)
@@ -71,24 +78,33 @@ def examine(dataset: Dataset, max_groups: int | None = None) -> Contents:
 def check_dataset(dataset: Dataset) -> list[str]:
     """Read everything in a dataset and check it.
 
-    Checked are the checksums of all pages; that each embedding has D finite numbers; that the files
-    have one schema and belong to the model; that uris are sorted within a part and come once; that
-    hashes, sizes and stages can be; and that counts add up to what `run.json` tells.
+    Checked are the size and the SHA-256 of all files, as far as `run.json` has them, and that none
+    is missing or added; the checksums of all pages; that each embedding has D finite numbers; that
+    the files have one schema and belong to the model; that uris are sorted within a part, come once
+    and are those in `_inputs`; that hashes, sizes and stages can be; and that counts add up to what
+    `run.json` tells. That `run.json` belongs to `_SUCCESS` was checked when it was opened.
 
     Returns:
         What is wrong, a line each; nothing for a sound dataset.
     """
-    problems = [*_check_columns(dataset)]
+    if len(dataset.paths) > 1:
+        return [problem for path in dataset.paths for problem in check_dataset(open_dataset(path))]
+    (path,) = dataset.paths
+    problems = [*check_names(path, dataset.run), *_check_columns(dataset)]
     if problems:
-        return problems  # What holds for each column cannot be asked of others.
+        return problems  # What holds for each file and column cannot be asked of others.
+    filesystem, root = resolve(path)
+    inputs = {
+        _name(part): part for part in list_parts(filesystem, root, layout.INPUTS_DIR, dataset.run)
+    }
     uris: list[pa.ChunkedArray] = []
     rows = []
     for files, check in [
-        (dataset.embedding_files, _check_embeddings),
-        (dataset.failure_files, _check_failures),
+        (dataset.embedding_files, lambda part: _check_embeddings(part, dataset, inputs)),
+        (dataset.failure_files, lambda part: _check_failures(part, dataset)),
     ]:
         count = 0
-        for found, names in map_in_order(lambda f, c=check: c(f, dataset), files, files):  # type: ignore[misc]
+        for found, names in map_in_order(check, files, files):
             problems += found
             uris.append(names)
             count += len(names)
@@ -96,9 +112,13 @@ def check_dataset(dataset: Dataset) -> list[str]:
     problems += _check_counts(dataset, *rows)
     total = pa.chunked_array([chunk for names in uris for chunk in names.chunks], pa.string())
     twice = len(total) - pc.count_distinct(total).as_py()
-    if twice and len(dataset.paths) == 1:
+    if twice:
         problems.append(f"{dataset}: {twice:,} rows have a uri that another row has")
     return problems
+
+
+def _name(part: Part) -> str:
+    return part.path.rpartition("/")[2]
 
 
 def _check_columns(dataset: Dataset) -> Iterator[str]:
@@ -119,68 +139,86 @@ def _check_columns(dataset: Dataset) -> Iterator[str]:
 
 
 def _check_counts(dataset: Dataset, embeddings: int, failures: int) -> Iterator[str]:
-    told_failures = sum(run.counts.failures for run in dataset.runs)
+    counts = dataset.run.counts
+    by_kind = sum(each.count for each in dataset.run.failures)
     for name, found, told in [
-        ("embeddings", embeddings, len(dataset)),
-        ("failures", failures, told_failures),
+        ("embeddings", embeddings, counts.embeddings),
+        ("failures", failures, counts.failures),
+        ("failures", failures, by_kind),
     ]:
         if found != told:
             yield f"{dataset}: {found:,} rows of {name}, {layout.RUN_FILE} tells of {told:,}"
-    for path, run in zip(dataset.paths, dataset.runs, strict=True):
-        counts = run.counts
-        if counts.inputs != counts.accounted:
-            yield f"{path}: {counts.inputs:,} inputs, but {counts.accounted:,} accounted for"
+    if counts.inputs != counts.accounted:
+        yield f"{dataset}: {counts.inputs:,} inputs, but {counts.accounted:,} accounted for"
 
 
-def _check_embeddings(part: Part, dataset: Dataset) -> tuple[list[str], pa.ChunkedArray]:
+def _check_embeddings(part: Part, dataset: Dataset, inputs: Mapping[str, Part]) -> _Found:
+    """Check an `embeddings` part, and the part of `_inputs` that was written with it."""
+
     def check(table: pa.Table, group: RowGroup) -> Iterator[str]:
         vectors = np.empty((table.num_rows, dataset.dimension), np.float32)
         group.copy_vectors(table, vectors)
         bad = int((~np.isfinite(vectors).all(axis=1)).sum())
         if bad:
             yield f"{bad:,} embeddings with NaN or infinity"
-        if not pc.all(pc.match_substring_regex(table[schema.SHA256], "^[0-9a-f]{64}$")).as_py():
+        are_hashes = pc.match_substring_regex(table[schema.SHA256], "^[0-9a-f]{64}$")
+        if not pc.all(are_hashes, min_count=0).as_py():
             yield "hashes that are no SHA-256"
         for name in (schema.WIDTH, schema.HEIGHT, schema.SIZE_BYTES):
-            if table[name].null_count or pc.any(pc.less(table[name], 1)).as_py():
+            if pc.any(pc.less(table[name], 1)).as_py():
                 yield f"{name} that cannot be"
 
-    return _check_part(part, dataset.schema, check)
+    problems, uris = _check_part(part, dataset, dataset.schema, check)
+    if _name(part) not in inputs:
+        return [*problems, f"{dataset}/{layout.INPUTS_DIR}/{_name(part)} is missing"], uris
+    known = None if problems else uris
+    return [*problems, *_check_inputs(inputs[_name(part)], dataset, known)], uris
 
 
-def _check_failures(part: Part, dataset: Dataset) -> tuple[list[str], pa.ChunkedArray]:
+def _check_inputs(part: Part, dataset: Dataset, uris: pa.ChunkedArray | None) -> list[str]:
+    """Check a part of `_inputs`, against the uris that were embedded as far as they are known."""
+    problems = list(check_part(part, dataset.run))
+    try:
+        if part.read_schema().remove_metadata() != schema.table_schema(layout.INPUTS_DIR):
+            return [*problems, f"{part.path}: other columns than those of {layout.INPUTS_DIR}"]
+        found = part.read()[schema.URI]
+        if uris is not None and not found.equals(uris):
+            problems.append(f"{part.path}: other uris than in {layout.EMBEDDINGS_DIR}")
+    except DatasetError as error:
+        problems.append(str(error))
+    return problems
+
+
+def _check_failures(part: Part, dataset: Dataset) -> _Found:
     def check(table: pa.Table, _: RowGroup) -> Iterator[str]:
-        if not pc.all(pc.is_in(table[schema.STAGE], pa.array(_STAGES))).as_py():
+        if not pc.all(pc.is_in(table[schema.STAGE], pa.array(_STAGES)), min_count=0).as_py():
             yield f"stages other than {', '.join(_STAGES)}"
 
-    return _check_part(part, dataset.failure_files[0].read_schema(), check)
+    return _check_part(part, dataset, dataset.failure_files[0].read_schema(), check)
 
 
 def _check_part(
-    part: Part, target: pa.Schema, check: Callable[[pa.Table, RowGroup], Iterator[str]]
-) -> tuple[list[str], pa.ChunkedArray]:
-    """Return what is wrong with a file, and the uris that could be read."""
-    problems: list[str] = []
+    part: Part,
+    dataset: Dataset,
+    target: pa.Schema,
+    check: Callable[[pa.Table, RowGroup], Iterator[str]],
+) -> _Found:
+    problems = list(check_part(part, dataset.run))
     uris: list[pa.Array] = []
     try:
         if not part.read_schema().equals(target):
-            return _in_file(part, ["other columns than the first file"]), _NO_URIS
+            return [*problems, f"{part.path}: other columns than the first file"], _NO_URIS
         for group in list_row_groups([part]):
             table = group.read(target.names, verify=True)
-            table.validate(full=True)
-            if table[schema.URI].null_count:
-                return _in_file(part, ["rows without a uri"]), _NO_URIS
-            problems += [f"row group {group.index}: {problem}" for problem in check(table, group)]
+            problems += [
+                f"{part.path}: row group {group.index}: {problem}"
+                for problem in check(table, group)
+            ]
             uris += table[schema.URI].chunks
-    except pa.ArrowInvalid as error:
-        return _in_file(part, [*problems, f"values that cannot be: {error}"]), _NO_URIS
     except DatasetError as error:
-        return [*_in_file(part, problems), str(error)], pa.chunked_array(uris, pa.string())
+        problems.append(str(error))
+        return problems, pa.chunked_array(uris, pa.string())
     names = pa.chunked_array(uris, pa.string())
     if names.to_pylist() != sorted(names.to_pylist()):
-        problems.append("rows that are not sorted by uri")
-    return _in_file(part, problems), names
-
-
-def _in_file(part: Part, problems: list[str]) -> list[str]:
-    return [f"{part.path}: {problem}" for problem in problems]
+        problems.append(f"{part.path}: rows that are not sorted by uri")
+    return problems, names

@@ -40,6 +40,7 @@ def age(output: Path) -> None:
     """Make a finished dataset one of format 1."""
     file = output / "run.json"
     file.write_text(json.dumps(to_format_1(json.loads(file.read_text())), indent=2))
+    (output / "_SUCCESS").write_text("\n")
 
 
 def begin(output: Path, fingerprint: str) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import io
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from beamvec.embeddings import RunRecord, layout, schema
-from beamvec.embeddings.run_record import Counts, Settings
+from beamvec.embeddings.run_record import Counts, FailureCount, FileRecord, Settings
 from beamvec.transforms.inference.model_files import import_tensorflow
 
 SIZE = 32
@@ -82,17 +86,28 @@ def save_tiny_model(path: str, seed: int = 0) -> None:
 
 
 def write_dataset(
-    folder: Path, vectors: np.ndarray, uris: list[str] | None = None, parts: int = 3
+    folder: Path,
+    vectors: np.ndarray,
+    uris: list[str] | None = None,
+    parts: int = 3,
+    failures: int = 0,
 ) -> list[str]:
-    """Write a finished dataset of some embeddings, float32 [N, D]; return the uris in row order."""
+    """Write a finished dataset of some embeddings, float32 [N, D]; return the uris in row order.
+
+    The failures are in the first part.
+    """
     uris = uris or [f"{i:05d}.jpg" for i in range(len(vectors))]
     record = RunRecord(
         settings=Settings("f" * 64, format_version=schema.FORMAT_VERSION),
         model="m",
         dimension=vectors.shape[1],
-        counts=Counts(inputs=len(uris), embeddings=len(uris)),
+        counts=Counts(len(uris) + failures, len(uris), failures),
+        failures=(FailureCount("read", "OSError", failures, "gone"),) if failures else (),
     )
-    target = schema.with_metadata(schema.table_schema("embeddings"), record.file_metadata())
+    embedding_schema, failure_schema = (
+        schema.with_metadata(schema.table_schema(table), record.file_metadata())
+        for table in ("embeddings", "failures")
+    )
     order: list[str] = []
     for part in range(parts):
         rows = sorted(range(part, len(uris), parts), key=uris.__getitem__)
@@ -106,13 +121,44 @@ def write_dataset(
                 ["JPEG"] * len(rows),
                 [100] * len(rows),
             ],
-            schema=target,
+            schema=embedding_schema,
         )
         _write_part(folder / "embeddings", part, parts, table)
-        _write_part(folder / "failures", part, parts, schema.table_schema("failures").empty_table())
-    (folder / "run.json").write_text(record.to_json())
-    (folder / "_SUCCESS").write_text("\n")
+        rows = range(0 if part else failures)
+        errors = [[text] * len(rows) for text in ("read", "OSError", "gone")]
+        failed = [[f"gone{row}.jpg" for row in rows], *errors, [None] * len(rows)]
+        _write_part(folder / "failures", part, parts, pa.table(failed, schema=failure_schema))
+        inputs = table.select(["uri", "size_bytes"])
+        inputs = inputs.append_column("modified_s", pa.nulls(len(table), pa.float64()))
+        inputs = inputs.cast(schema.table_schema("_inputs"))
+        _write_part(folder / "_inputs", part, parts, inputs)
+    write_record(folder, dataclasses.replace(record, files=measure_parts(folder)))
     return order
+
+
+def measure_parts(folder: Path) -> dict[str, FileRecord]:
+    """Return what `run.json` tells of the parts of a dataset, as they are."""
+    files = {}
+    for path in sorted(folder.glob("*/*.parquet")):
+        content = path.read_bytes()
+        written = FileRecord(len(content), hashlib.sha256(content).hexdigest())
+        files[f"{path.parent.name}/{path.name}"] = written
+    return files
+
+
+def write_record(folder: Path, record: RunRecord | Mapping[str, Any] | bytes) -> None:
+    """Write `run.json`, and the `_SUCCESS` that belongs to it."""
+    if isinstance(record, RunRecord):
+        record = record.to_json().encode()
+    content = record if isinstance(record, bytes) else json.dumps(record).encode()
+    (folder / "run.json").write_bytes(content)
+    (folder / "_SUCCESS").write_bytes(layout.success_content(content))
+
+
+def sign(folder: Path) -> None:
+    """Make the record of a dataset that was changed tell of the parts as they are."""
+    record = RunRecord.from_json((folder / "run.json").read_bytes(), "run.json")
+    write_record(folder, dataclasses.replace(record, files=measure_parts(folder)))
 
 
 def _write_part(folder: Path, part: int, parts: int, table: pa.Table) -> None:

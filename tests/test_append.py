@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 from pathlib import Path
 
 import disk_filesystem
+import old_formats
 import pyarrow.parquet as pq
 import pytest
 from conftest import hash_files
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+import damages
 import samples
 from beamvec.embeddings import open_dataset
 from beamvec.pipeline.commands.main import main
@@ -290,3 +293,94 @@ def test_appends_of_any_split_hold_what_one_run_holds(extract, photos, tmp_path)
         assert read_rows(tmp_path / "out") == expected
 
     check()
+
+
+def damage(path: Path) -> bytes:
+    """Flip a bit in the middle of a file; return what it held."""
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = bytes([content[middle] ^ 1])
+    path.write_bytes(content[:middle] + flipped + content[middle + 1 :])
+    return content
+
+
+@pytest.mark.parametrize("table", ["_inputs", "failures"])
+@pytest.mark.parametrize("how", ["flipped", "gone", "added"])
+def test_what_an_append_goes_by_is_checked(append, folder, tmp_path, capsys, table, how):
+    assert append() == 0
+    before = read_rows(tmp_path / "out")
+    part = tmp_path / "out" / table / "part-00000-of-00001.parquet"
+    content = part.read_bytes()
+    named = part
+    if how == "flipped":
+        damage(part)
+    elif how == "gone":
+        part.unlink()
+    else:
+        named = part.with_name("part-a0009-00000-of-00001.parquet")
+        shutil.copy(part, named)
+    capsys.readouterr()
+    assert append() == 3
+    error = capsys.readouterr().err
+    words = {"flipped": "has changed since", "gone": "is missing", "added": "run.json does not"}
+    assert f"{named} {'is there, but ' if how == 'added' else ''}{words[how]}" in error
+    assert "restore it" in error or "move it away" in error
+    assert "Traceback" not in error
+    # Put right, the same command goes on, and nothing has become of what was there.
+    part.write_bytes(content)
+    if named != part:
+        named.unlink()
+    shutil.copy(folder / "00.jpg", folder / "new.jpg")
+    assert append() == 0
+    after = read_rows(tmp_path / "out")
+    assert after.keys() - before.keys() == {str(folder / "new.jpg")}
+    assert main(["inspect", str(tmp_path / "out"), "--verify"]) == 0
+
+
+def test_an_append_does_not_go_by_a_damaged_record(append, tmp_path, capsys):
+    assert append() == 0
+    run = tmp_path / "out" / "run.json"
+    content = run.read_text()
+    run.write_text(content.replace('"known": 0', '"known": 1'))
+    assert append() in (2, 3)
+    error = capsys.readouterr().err
+    assert "run.json is damaged: its SHA-256 is not the one in _SUCCESS" in error
+    run.write_text(content)
+    assert append() == 0
+
+
+def test_what_format_1_did_not_note_is_named_when_it_cannot_be_read(append, tmp_path, capsys):
+    assert append() == 0
+    old_formats.age(tmp_path / "out")
+    part = tmp_path / "out" / "_inputs" / "part-00000-of-00001.parquet"
+    content = part.read_bytes()
+    part.write_bytes(content[:4] + bytes(40) + content[44:])  # The footer stays.
+    assert append() == 3
+    error = capsys.readouterr().err
+    assert f"{part} is damaged or cannot be read" in error
+    assert "restore it" in error
+    part.write_bytes(content)
+    assert append() == 0
+
+
+def test_no_damage_makes_an_append_double_rows_or_end_with_a_traceback(
+    append, folder, tmp_path, capsys
+):
+    assert append() == 0
+    whole = tmp_path / "whole"
+    shutil.copytree(tmp_path / "out", whole)
+    shutil.copy(folder / "00.jpg", folder / "new.jpg")
+    seed = random.Random(0)
+    for table in ("_inputs", "failures", "run.json", "_SUCCESS"):
+        for change in (damages.flip, damages.flip, damages.cut, damages.swap):
+            shutil.rmtree(tmp_path / "out")
+            shutil.copytree(whole, tmp_path / "out")
+            place = tmp_path / "out" / table
+            file = next(place.iterdir()) if place.is_dir() else place
+            before = file.read_bytes()
+            file.write_bytes(change(before, seed))
+            capsys.readouterr()
+            code = append()
+            if file.read_bytes() != before:
+                assert code in (2, 3), (table, change)
+            assert "Traceback" not in capsys.readouterr().err

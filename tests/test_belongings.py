@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
@@ -229,14 +231,22 @@ def test_a_plan_of_an_earlier_version_is_carried_out(half_published, extract, ph
     assert (counts["embeddings"], counts["failures"]) == (21, 2)
 
 
-def test_the_record_tells_of_each_file_and_its_size(extract, photos, tmp_path):
+def test_the_record_tells_of_each_file_its_size_and_its_checksum(extract, photos, tmp_path):
     output = tmp_path / "out"
     flags = ["--rows-per-shard", "4", "--max-failure-ratio", "1"]
     for group in ("group0", "group1"):
         extract("--input", photos / group, "--input", photos / "broken.jpg", "--append", *flags)
         files = json.loads((output / "run.json").read_text())["files"]
         found = list(output.rglob("*.parquet"))
-        assert files == {str(path.relative_to(output)): path.stat().st_size for path in found}
+        assert files == {
+            str(path.relative_to(output)): {
+                "size_bytes": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            }
+            for path in found
+        }
+        check = ["sha256sum", "--check", "--status", "_SUCCESS"]
+        assert subprocess.run(check, cwd=output, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("name", ["run[1]", "run*", "what?", "[!a]"])

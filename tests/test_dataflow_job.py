@@ -22,7 +22,6 @@ from conftest import forget_models
 import samples
 from beamvec.pipeline.commands.main import main
 from beamvec.pipeline.run import finish as report
-from beamvec.transforms.files import stores
 from dataflow_service import JOB_ID, DataflowService, run_here
 from object_stores import BUCKET, GcsStore
 
@@ -55,7 +54,6 @@ def store(filled, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(auth._Credentials, "_credentials_init", False)
-    stores.check_scheme.cache_clear()
     forget_models()
     yield filled
     for prefix in ("out", "staging", "temp"):

@@ -19,8 +19,7 @@ def test_photographs_come_with_a_library():
 
 def test_neighbours_are_listed(extract, photos, tmp_path):
     extract("--input", photos / "group0")
-    text = demo.describe_neighbours(open_dataset(tmp_path / "out"))
-    head, *lines = text.splitlines()
+    head, *lines = demo.describe_neighbours(open_dataset(tmp_path / "out"))
     assert head == "nearest neighbours by cosine"
     assert len(lines) == 6
     for line in lines:

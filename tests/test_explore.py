@@ -52,13 +52,14 @@ def run_json(capsys, *command):
     return json.loads(capsys.readouterr().out)
 
 
-def test_search_finds_an_image_by_its_file_and_by_its_uri(made, folder, capsys):
+def test_search_finds_an_image_by_its_file_and_by_its_uri(made, folder, model_path, capsys):
     image = str(folder / "class1" / "03.png")
     dataset = open_dataset(made)
     uris, vectors = dataset.read_uris(), dataset.read_vectors().astype(np.float64)
     units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = units @ units[uris.index(image)]
-    by_file = run_json(capsys, "search", made, "--image", image, "--k", "5")["queries"][0]
+    flags = ["--image", image, "--k", "5", "--model", model_path]
+    by_file = run_json(capsys, "search", made, *flags)["queries"][0]
     assert by_file["query"] == image
     assert by_file["matches"][0]["uri"] == image
     for match in by_file["matches"]:
@@ -81,11 +82,70 @@ def test_search_finds_an_image_by_its_file_and_by_its_uri(made, folder, capsys):
         ([], "one of the arguments --image --uri is required"),
     ],
 )
-def test_search_refuses_what_it_cannot_look_for(made, flags, message, capsys):
-    assert main(["search", made, *flags]) == 2
+def test_search_refuses_what_it_cannot_look_for(made, flags, message, model_path, capsys):
+    assert main(["search", made, "--model", model_path, *flags]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def save_spying_model(path, spied, written):
+    """Save a model that copies a file of whoever calls it."""
+    import tensorflow as tf
+
+    def call(inputs):
+        write = tf.io.write_file(str(written), tf.io.read_file(str(spied)))
+        with tf.control_dependencies([write]):
+            return tf.reduce_mean(inputs, axis=[1, 2])
+
+    samples.save_model(str(path), call)
+
+
+@pytest.mark.parametrize("place", ["dataset/model", "model"])
+def test_a_model_that_a_dataset_names_is_not_run_unasked(
+    place, tmp_path, folder, extract, capsys, monkeypatch
+):
+    spied, written = tmp_path / "key", tmp_path / "copied"
+    spied.write_text("secret")
+    save_spying_model(tmp_path / place, spied, written)
+    image = str(folder / "class1" / "03.png")
+    out = tmp_path / "d"
+    assert extract("--input", image, output=out, model=str(tmp_path / place)) == 0
+    written.unlink()
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert main(["search", str(out), "--image", image]) == 2
+    error = capsys.readouterr().err
+    assert "a model is code: to run it, if you trust it, give --model" in error
+    assert error.count("\n") == 1
+    assert main(["search", str(out), "--uri", image]) == 0
+    assert main(["report", str(out), "--html", str(tmp_path / "r.html")]) == 0
+    assert not written.exists()
+    assert main(["search", str(out), "--image", image, "--model", str(tmp_path / place)]) == 0
+    assert written.read_text() == "secret"  # So it would have been.
+
+
+def test_a_model_of_another_content_is_refused_before_it_is_loaded(made, tmp_path, folder, capsys):
+    spied, written = tmp_path / "key", tmp_path / "copied"
+    spied.write_text("secret")
+    save_spying_model(tmp_path / "model", spied, written)
+    command = ["search", made, "--image", str(folder / "class1" / "03.png")]
+    assert main([*command, "--model", str(tmp_path / "model")]) == 2
+    assert "is not the one that made" in capsys.readouterr().err
+    assert not written.exists()
+
+
+def test_the_default_model_needs_not_be_named(made, folder, model_path, monkeypatch):
+    monkeypatch.setattr("beamvec.pipeline.commands.search.DEFAULT_MODEL", model_path)
+    assert main(["search", made, "--image", str(folder / "class1" / "03.png")]) == 0
+
+
+def test_what_to_give_is_quoted_for_the_shell(made, tmp_path, capsys):
+    shutil.copytree(made, tmp_path / "d")
+    named = dataclasses.replace(open_dataset(made).run, model="x; touch y")
+    samples.write_record(tmp_path / "d", named)
+    assert main(["search", str(tmp_path / "d"), "--image", "x.png"]) == 2
+    assert "give --model 'x; touch y'" in capsys.readouterr().err
 
 
 def test_search_refuses_another_model(made, folder, tmp_path, capsys):
@@ -102,7 +162,7 @@ def test_search_refuses_settings_of_a_later_version(made, folder, tmp_path, caps
     record = open_dataset(made).run
     settings = dataclasses.replace(record.settings, resize="seam-carving")
     later = dataclasses.replace(record, settings=settings)
-    (tmp_path / "d" / "run.json").write_text(later.to_json())
+    samples.write_record(tmp_path / "d", later)
     image = str(folder / "class1" / "03.png")
     assert main(["search", str(tmp_path / "d"), "--image", image]) == 2
     assert "made with resize seam-carving, which this beamvec" in capsys.readouterr().err
@@ -114,7 +174,7 @@ def test_readers_take_a_record_of_format_2(made, tmp_path, capsys):
     record = open_dataset(made).run
     settings = dataclasses.replace(record.settings, format_version=2)
     record = dataclasses.replace(record, settings=settings, weights="random")
-    (tmp_path / "d" / "run.json").write_text(record.to_json())
+    samples.write_record(tmp_path / "d", record)
     assert main(["inspect", str(tmp_path / "d"), "--verify"]) == 0
     assert main(["report", str(tmp_path / "d"), "--html", str(tmp_path / "r.html")]) == 0
     assert "RANDOM WEIGHTS" in capsys.readouterr().out
@@ -204,15 +264,82 @@ def test_verify_names_what_does_not_add_up(made, tmp_path, capsys):
     shutil.copytree(made, tmp_path / "d")
     run = json.loads((tmp_path / "d" / "run.json").read_text())
     run["counts"]["failures"] += 1
-    (tmp_path / "d" / "run.json").write_text(json.dumps(run))
+    samples.write_record(tmp_path / "d", run)
     assert main(["inspect", str(tmp_path / "d"), "--verify"]) == 1
     error = capsys.readouterr().err
     assert "1 rows of failures, run.json tells of 2" in error
     assert "38 inputs, but 39 accounted for" in error
     parts = sorted((tmp_path / "d" / "embeddings").iterdir())
     shutil.copy(parts[0], parts[1])
+    samples.sign(tmp_path / "d")
     assert main(["inspect", str(tmp_path / "d"), "--verify"]) == 1
     assert "rows have a uri that another row has" in capsys.readouterr().err
+
+
+def test_values_of_a_record_are_text_in_a_page(made, tmp_path):
+    shutil.copytree(made, tmp_path / "d")
+    record = open_dataset(made).run
+    (failure,) = record.failures
+    evil = dict.fromkeys(("model", "runner", "version", "weights"), EVIL)
+    kind = dataclasses.replace(failure, error_type=EVIL, example=EVIL)
+    timings = dataclasses.replace(record.timings, finished=EVIL)
+    changed = dataclasses.replace(record, **evil, failures=(kind,), timings=timings)
+    samples.write_record(tmp_path / "d", changed)
+    assert main(["report", str(tmp_path / "d"), "--html", str(tmp_path / "r.html")]) == 0
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("&lt;img src=x onerror=alert(1)&gt;") > 4
+    assert "<img src=x" not in page
+
+
+@pytest.mark.parametrize(
+    ("inputs", "told", "shown"),
+    [
+        (38, "38 inputs = {}", "the accounts close"),
+        (4000, "4,000 inputs, but {}: the accounts do not close", "the accounts do not close"),
+    ],
+)
+def test_the_accounts_are_computed(made, tmp_path, capsys, inputs, told, shown):
+    told = told.format("37 embeddings + 1 failures + 0 duplicates")
+    shutil.copytree(made, tmp_path / "d")
+    record = open_dataset(made).run
+    counts = dataclasses.replace(record.counts, inputs=inputs)
+    samples.write_record(tmp_path / "d", dataclasses.replace(record, counts=counts))
+    assert main(["inspect", str(tmp_path / "d")]) == 0
+    assert f"accounts     {told}\n" in capsys.readouterr().out
+    assert main(["report", str(tmp_path / "d"), "--html", str(tmp_path / "r.html")]) == 0
+    page = (tmp_path / "r.html").read_text()
+    assert told in page
+    assert f">{shown}<" in page
+    assert ("the accounts close" in page) == (inputs == 38)
+
+
+def test_failures_that_are_not_there_are_not_told_of(made, tmp_path, capsys):
+    shutil.copytree(made, tmp_path / "d")
+    record = open_dataset(made).run
+    counts = dataclasses.replace(record.counts, failures=9, inputs=46)
+    samples.write_record(tmp_path / "d", dataclasses.replace(record, counts=counts))
+    for command in (["inspect"], ["report", "--html", str(tmp_path / "r.html")]):
+        assert main([command[0], str(tmp_path / "d"), *command[1:]]) == 2
+        error = capsys.readouterr().err
+        assert "the failures files hold 1 rows, run.json tells of 9" in error
+
+
+def test_embeddings_that_cannot_be_compared_are_named(tmp_path, capsys):
+    vectors = np.ones((12, 3), np.float32)
+    vectors[5] = np.nan
+    uris = [f"{kind}{i}.jpg" for kind in ("a/", "b/") for i in range(6)]
+    samples.write_dataset(tmp_path / "d", vectors, uris, parts=1)
+    for words in (
+        ["search", "--uri", "a/0.jpg", "--k", "12"],
+        ["search", "--uri", "a/5.jpg"],
+        ["probe", "--labels", "parent-folder"],
+        ["duplicates"],
+        ["report", "--html", str(tmp_path / "r.html")],
+    ):
+        assert main([words[0], str(tmp_path / "d"), *words[1:]]) == 2
+        error = capsys.readouterr().err
+        assert "NaN" in error
+        assert error.count("\n") == 1
 
 
 def test_pages_cannot_be_written_everywhere(made, tmp_path, capsys):

@@ -105,7 +105,7 @@ def test_half_a_run_of_format_1_is_started_over(extract, photos, model_path, tmp
     (output / "chunks" / f"{'0' * 64}.parquet").write_bytes(b"PAR1 of another version PAR1")
     assert extract("--input", photos / "group0") == 0
     shown = capsys.readouterr()
-    assert "begun by another version of beamvec (format 1, this one writes 2)" in shown.err
+    assert "begun by another version of beamvec (format 1, this one writes 3)" in shown.err
     assert "it is started over" in shown.err
     run = read_run(output)
     assert run["counts"]["taken_over"] == 0
@@ -152,15 +152,14 @@ def test_a_dataset_of_format_1_is_read_left_alone_and_appended_to(
 
 def test_a_dataset_of_a_later_format_is_refused_by_name(extract, photos, tmp_path, capsys):
     extract("--input", photos / "group0")
-    file = tmp_path / "out" / "run.json"
-    run = json.loads(file.read_text())
+    run = json.loads((tmp_path / "out" / "run.json").read_text())
     run["settings"]["format_version"] = 99
-    file.write_text(json.dumps({**run, "model": {"of": "tomorrow"}}))
+    samples.write_record(tmp_path / "out", {**run, "model": {"of": "tomorrow"}})
     for command in (["inspect", str(tmp_path / "out")], None):
         code = main(command) if command else extract("--input", photos / "group0", "--overwrite")
         assert code == 2
         error = capsys.readouterr().err
-        assert "is of format 99, and this beamvec reads formats up to 2; upgrade beamvec" in error
+        assert "is of format 99, and this beamvec reads formats up to 3; upgrade beamvec" in error
         assert error.count("\n") == 1
 
 

@@ -47,7 +47,7 @@ def test_every_command_works_among_strangers(strangers, photos, model_path, tmp_
     run(strangers, *beamvec, "doctor", *extract[1:])
     run(strangers, *beamvec, *extract)
     run(strangers, *beamvec, "inspect", out, "--verify")
-    run(strangers, *beamvec, "search", out, "--image", image, "--k", "2")
+    run(strangers, *beamvec, "search", out, "--image", image, "--model", model_path)
     run(strangers, *beamvec, "duplicates", out)
     run(strangers, *beamvec, "model", "check", model_path)
     code = f"import beamvec; print(beamvec.open_dataset({str(out)!r}).read_vectors().shape)"

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.internal.gcp import auth
 from conftest import forget_models, hash_files
 
 from beamvec.embeddings import open_dataset
 from beamvec.pipeline.commands.main import main
-from beamvec.transforms.files import stores
+from beamvec.transforms.files import gcs_session, retrying, s3
 from beamvec.transforms.inputs.patterns import Patterns
-from object_stores import BUCKET, FAULTS, STORES
+from object_stores import BUCKET, FAULTS, STORES, enter, leave
 
 TABLES = ("embeddings", "failures")
 
@@ -42,19 +41,11 @@ def filled(request, photos, model_path):
 @pytest.fixture
 def store(filled, tmp_path, monkeypatch):
     """The store, where its own tools find it, as in a process that has not asked it before."""
-    for name, value in filled.environment(tmp_path).items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    enter(filled, tmp_path, monkeypatch)
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(auth._Credentials, "_credentials_init", False)
-    monkeypatch.setattr(stores._SharedSession, "_clients", {})
-    stores.check_scheme.cache_clear()
     forget_models()
     yield filled
-    filled.deny(False)
-    filled.proxy.fault_ratio = 0.0
-    for key in filled.download("out"):
-        filled.delete(key)
+    leave(filled, "out")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +120,8 @@ def test_a_dataset_in_a_store_is_read_searched_and_shown(store, local, tmp_path,
     flags = ["--uri", uris[0], "--k", "3", "--html", str(page)]
     assert main(["search", path, *flags]) == 0
     assert page.read_text().count("data:image/webp") == 4
-    assert main(["search", path, "--image", uris[0], "--k", "1"]) == 0
+    flags = ["--model", f"{store.scheme}://{BUCKET}/model", "--k", "1"]
+    assert main(["search", path, "--image", uris[0], *flags]) == 0
     assert f"1.0000  {uris[0]}" in capsys.readouterr().out
     assert main(["inspect", path, "--verify"]) == 0
 
@@ -173,6 +165,57 @@ def test_faults_between_change_nothing(store, local):
 
 
 PHOTOS = ("--input", "{}/photos")
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Nobody waits long for a store that fails."""
+    monkeypatch.setattr(retrying, "FIRST_DELAY_S", 0.005)
+    monkeypatch.setattr(retrying, "TRANSIENT_S", 0.2)
+    for module in (s3, gcs_session):
+        monkeypatch.setattr(module, "READ_TIMEOUT_S", 0.3)
+
+
+@pytest.mark.parametrize("kind", ["lost", "reset", "slow_down", "failed", "stalled"])
+@pytest.mark.usefixtures("impatient")
+def test_faults_of_every_kind_change_nothing(store, local, kind, monkeypatch):
+    monkeypatch.setattr(retrying, "TRANSIENT_S", 60.0)
+    for name in ("photos", "_LOCK", "chunks", "embeddings", "run.json", "_SUCCESS"):
+        for method in ("GET", "HEAD", "DELETE", store.write):
+            if kind != "stalled" or method == "GET":
+                store.proxy.inject(kind, method, name, times=3)
+    assert extract(store, *PHOTOS) == 0
+    assert store.proxy.injected[kind] > 8
+    written = store.download("out/")
+    expected = {str(file): file.read_bytes() for file in local.rglob("*.parquet")}
+    for table in TABLES:
+        assert rows(written, table) == rows(expected, table)
+    assert {name.split("/")[1] for name in written} == {*TABLES, "_inputs", "run.json", "_SUCCESS"}
+
+
+@pytest.mark.parametrize("kind", ["reset", "failed", "denied"])
+@pytest.mark.usefixtures("impatient")
+def test_an_image_that_cannot_be_read_costs_a_row(store, kind):
+    for method in ("GET", "HEAD"):
+        store.proxy.inject(kind, method, "group0/06.jpg", times=1000)
+    uri = f"{store.scheme}://{BUCKET}/photos/group0/06.jpg"
+    store.upload("out.txt", f"{uri}\n{uri[:-6]}0.jpg\n{uri.replace('06', '12')}".encode())
+    assert extract(store, "--input-list", "{}/out.txt") == 0
+    failures = rows(store.download("out/"), "failures")
+    read = [row for row in failures if row["stage"] == "read"]
+    expected = "PermissionError" if kind == "denied" else "StoreError"
+    assert expected in [row["error_type"] for row in read]
+
+
+@pytest.mark.parametrize("name", ["_LOCK", "chunks", "embeddings", "run.json"])
+def test_credentials_that_run_out_end_a_run_in_one_line(store, name, capsys):
+    store.proxy.inject("denied", store.write, f"out/{name}", times=1000)
+    assert extract(store, *PHOTOS) in (2, 3)
+    assert "Access denied" in read_complaint(capsys)
+    store.proxy.forget()
+    assert extract(store, *PHOTOS) == 0
+
+
 MISTAKES = {
     "input, key": (["--input", "{}/nothing"], {}, "no such file or folder"),
     "input, bucket": (["--input", "{}-not/photos"], {}, "-not/photos"),

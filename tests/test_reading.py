@@ -330,7 +330,7 @@ def test_datasets_that_do_not_fit_together_are_refused(tmp_path, random, name):
         samples.write_dataset(tmp_path / folder, vectors)
     run = json.loads((tmp_path / "b" / "run.json").read_text())
     run["settings"][name] = "other"
-    (tmp_path / "b" / "run.json").write_text(json.dumps(run))
+    samples.write_record(tmp_path / "b", run)
     what = "model" if name == "fingerprint" else name
     with pytest.raises(DatasetError, match=f"cannot be read as one, their {what} differ"):
         open_dataset(str(tmp_path / "a"), str(tmp_path / "b"))
@@ -362,6 +362,7 @@ def rewrite(tmp_path, change):
     for file in sorted((tmp_path / "embeddings").iterdir()):
         table = pq.read_table(file)
         pq.write_table(change(table), file)
+    samples.sign(tmp_path)
 
 
 def replace(table, name, values):
@@ -451,8 +452,8 @@ def test_a_damaged_record_is_named(tmp_path, random, content, message):
     samples.write_dataset(tmp_path, random.normal(size=(9, 3)).astype(np.float32))
     file = tmp_path / "run.json"
     if isinstance(content, dict):
-        content = json.dumps(json.loads(file.read_text()) | content).encode()
-    file.write_bytes(content)
+        content = json.loads(file.read_text()) | content
+    samples.write_record(tmp_path, content)
     with pytest.raises(DatasetError, match=message):
         open_dataset(tmp_path)
 
@@ -492,6 +493,7 @@ def test_records_of_format_1_are_read(tmp_path, random):
         ],
     }
     (tmp_path / "run.json").write_text(json.dumps(run))
+    (tmp_path / "_SUCCESS").write_text("\n")
     dataset = open_dataset(tmp_path)
     record = dataset.run
     assert (len(dataset), dataset.dimension, record.input_size) == (9, 3, 224)
@@ -521,7 +523,7 @@ def test_rows_of_another_length_are_damage(tmp_path, random):
     samples.write_dataset(tmp_path, random.normal(size=(6, 3)).astype(np.float32), parts=1)
     run = json.loads((tmp_path / "run.json").read_text())
     run["dimension"] = 4
-    (tmp_path / "run.json").write_text(json.dumps(run))
+    samples.write_record(tmp_path, run)
     with pytest.raises(DatasetError, match="rows that are no 4 numbers"):
         open_dataset(str(tmp_path)).read_vectors()
 

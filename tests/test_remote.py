@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from types import SimpleNamespace
 
 import disk_filesystem
 import pyarrow.parquet as pq
 import pytest
 from conftest import forget_models, hash_files
+from test_retrying import Clock
 
 from beamvec.pipeline.commands.main import main
+from beamvec.transforms.files import retrying
 from beamvec.transforms.inputs.patterns import IMAGE_EXTENSIONS
 
 
@@ -85,7 +86,7 @@ def test_mistakes_end_with_2(flags, message, capsys, monkeypatch):
 def faults(monkeypatch):
     """One of twenty reads fails, and retries do not wait."""
     monkeypatch.setattr(disk_filesystem.DiskFileSystem, "faults", random.Random(0))
-    monkeypatch.setattr("beamvec.transforms.files.storage.time", SimpleNamespace(sleep=int))
+    monkeypatch.setattr(retrying, "time", Clock())
 
 
 def test_transient_faults_are_retried_and_counted(bucket, faults):  # noqa: ARG001
@@ -118,7 +119,7 @@ def test_real_data_with_read_faults_gives_the_same_dataset(
     shared, tmp_path, monkeypatch, model_path
 ):
     monkeypatch.setattr(disk_filesystem.DiskFileSystem, "root", shared)
-    monkeypatch.setattr("beamvec.transforms.files.storage.time", SimpleNamespace(sleep=int))
+    monkeypatch.setattr(retrying, "time", Clock())
     flags = ["extract", "--input", "disk://data", "--model", model_path]
     flags += ["--max-failure-ratio", "1", "--output"]
     assert main([*flags, str(tmp_path / "without")]) == 0

@@ -23,7 +23,7 @@ from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.errors import DatasetError
 
 texts = st.text(max_size=6)
-counts = st.integers(0, 2**70)
+counts = st.integers(0, 2**52)
 seconds = st.floats(0, 1e9)
 several = st.lists(texts, max_size=3).map(tuple)
 names = st.dictionaries(texts, texts, max_size=3)

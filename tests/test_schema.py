@@ -30,6 +30,7 @@ PINNED = {
         "_inputs": {"uri": "string", "size_bytes": "int64", "modified_s": "double"},
     }
 }
+PINNED[3] = PINNED[2]
 """Tables, columns in their order, and types, by version of the format."""
 
 RAISE = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bz2
-import errno
 import gzip
 import os
 
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beamvec.transforms.files import storage
-from beamvec.transforms.files.storage import NoStoreError, StoreError
+from beamvec.transforms.files.storage import ConflictError, NoStoreError
 
 
 @pytest.fixture(params=["local", "store"])
@@ -65,6 +64,25 @@ def test_files_are_moved_and_deleted(root):
     storage.delete(two)
     storage.delete(two)
     assert not storage.exists(two)
+
+
+def test_only_the_version_that_was_read_is_written_or_deleted(root):
+    path = storage.join(root, "sub", "a")
+    assert storage.read_versioned(path) is None
+    first = storage.write_if(path, b"1", None)
+    assert storage.read_versioned(path) == (b"1", first)
+    second = storage.write_if(path, b"2", first)
+    for version in (first, None):
+        with pytest.raises(ConflictError):
+            storage.write_if(path, b"3", version)
+    with pytest.raises(ConflictError):
+        storage.delete_if(path, first)
+    assert storage.read_versioned(path) == (b"2", second)
+    storage.delete_if(path, second)
+    storage.delete_if(path, second)
+    with pytest.raises(ConflictError):
+        storage.write_if(path, b"3", second)
+    assert not storage.exists(path)
 
 
 def test_what_is_named_is_deleted_and_folders_that_are_empty_then(tmp_path):
@@ -136,54 +154,6 @@ def test_a_uri_without_a_store_says_so(uri):
     storage.check_store("a.jpg")
 
 
-@pytest.fixture
-def waits(monkeypatch):
-    """The seconds that are waited, without waiting."""
-    seconds: list[float] = []
-    monkeypatch.setattr(storage.time, "sleep", seconds.append)
-    return seconds
-
-
-class Flaky:
-    """A file that cannot be read so many times."""
-
-    def __init__(self, faults: int, error: OSError):
-        self.faults, self.error = faults, error
-
-    def __call__(self, _: str) -> bytes:
-        if self.faults:
-            self.faults -= 1
-            raise self.error
-        return b"content"
-
-
-@pytest.mark.parametrize("faults", range(5))
-def test_transient_faults_are_tried_again_three_times(waits, monkeypatch, faults):
-    error = ConnectionResetError(errno.ECONNRESET, "reset")
-    monkeypatch.setattr(disk_filesystem.DiskFileSystem, "exists", lambda *_: True)
-    monkeypatch.setattr("beamvec.transforms.files.stores.read", Flaky(faults, error))
-    result = storage.try_read("disk://a")
-    assert result.retries == len(waits) == min(faults, 3)
-    assert result == ((b"content", None, faults) if faults < 4 else (b"", error, 3))
-    assert all(0.25 * 2**i <= wait <= 0.75 * 2**i for i, wait in enumerate(waits))
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        FileNotFoundError(errno.ENOENT, "gone"),
-        PermissionError(errno.EACCES, "no"),
-        OSError(errno.EINVAL, "no name"),
-        StoreError(errno.EIO, "the store has tried itself"),
-        NoStoreError("no package"),
-    ],
-)
-def test_lasting_faults_are_not_tried_again(waits, monkeypatch, error):
-    monkeypatch.setattr("beamvec.transforms.files.stores.read", Flaky(9, error))
-    assert storage.try_read("disk://a") == (b"", error, 0)
-    assert waits == []
-
-
 @pytest.mark.parametrize(
     ("name", "compress"), [("a.txt", bytes), ("a.txt.gz", gzip.compress), ("a.bz2", bz2.compress)]
 )
@@ -191,6 +161,16 @@ def test_lines_are_read_compressed_or_not(tmp_path, name, compress):
     path = tmp_path / name
     path.write_bytes(compress(b"\xef\xbb\xbfone\r\n\n \ttwo \n\xe9\nlast"))
     assert list(storage.read_lines(str(path))) == ["one", " \ttwo ", "\\xe9", "last"]
+
+
+def test_compressed_files_are_unpacked_in_a_store_too_and_broken_ones_are_os_errors(root, tmp_path):
+    path = storage.join(root, "a.gz")
+    content = gzip.compress(b"one\n" * 1000)
+    storage.write_file(path, content)
+    assert list(storage.read_lines(path)) == ["one"] * 1000
+    (tmp_path / "bucket" / "a.gz").write_bytes(b"\x00" + content)
+    with pytest.raises(OSError, match=r"a\.gz"):
+        list(storage.read_lines(path))
 
 
 def test_a_whole_file_is_read_as_it_is_whatever_its_name(tmp_path):

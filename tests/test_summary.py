@@ -28,12 +28,12 @@ FAILURES = tuple(FailureCount("read", f"E{i}", i, f"message {i}") for i in range
 
 def lines(record: RunRecord) -> dict[str, str]:
     """Return the lines of a summary that have a name, by the name."""
-    _, *rest = summarize(record, "out").splitlines()
+    _, *rest = summarize(record, "out")
     return {line[2:15].strip(): line[15:] for line in rest if line[2:15].strip()}
 
 
 def test_a_good_run_is_told_in_a_few_lines():
-    assert summarize(RECORD, "out").splitlines() == [
+    assert summarize(RECORD, "out") == [
         "100 images in 10.0 s, 12.5 images/s after 2.0 s of start-up",
         "  embedded     100  (2048 numbers each)",
         "  failed       0",
@@ -46,12 +46,13 @@ def test_a_good_run_is_told_in_a_few_lines():
 def test_failures_are_named_the_most_frequent_first():
     counts = Counts(inputs=1028, embeddings=1000, failures=28)
     shown = summarize(replace(RECORD, counts=counts, failures=FAILURES), "gs://b/out/")
-    assert "28  (2.72%)" in shown
-    first, *_ = (line for line in shown.splitlines() if "top errors" in line)
+    assert "  failed       28  (2.72%)" in shown
+    first, *_ = (line for line in shown if "top errors" in line)
     assert first.endswith("7 x read: E7, such as: message 7")
-    assert "E3" in shown
-    assert "E2" not in shown
-    assert "gs://b/out/failures says which and why" in shown
+    text = "\n".join(shown)
+    assert "E3" in text
+    assert "E2" not in text
+    assert "gs://b/out/failures says which and why" in text
 
 
 @pytest.mark.parametrize(
@@ -81,11 +82,12 @@ def test_an_append_tells_of_itself_and_of_all():
 
 
 def test_random_weights_are_warned_of_last():
-    assert summarize(replace(RECORD, weights="random"), "out").endswith(RANDOM_WEIGHTS)
+    assert summarize(replace(RECORD, weights="random"), "out")[-1] == RANDOM_WEIGHTS
 
 
 def test_a_run_without_work_has_no_shares():
-    assert "time went to" not in summarize(replace(RECORD, timings=Timings(run_s=1.0)), "out")
+    shown = summarize(replace(RECORD, timings=Timings(run_s=1.0)), "out")
+    assert not any("time went to" in line for line in shown)
     assert seconds_by_step(TIMINGS) == {"read": 1.0, "decode": 0.0, "infer": 3.0, "write": 0.0}
 
 

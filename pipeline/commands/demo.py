@@ -13,6 +13,7 @@ from beamvec.embeddings import Dataset, open_dataset
 from beamvec.pipeline.commands.flags import name_flags
 from beamvec.pipeline.commands.main import main as beamvec
 from beamvec.pipeline.commands.search import find_nearest
+from beamvec.pipeline.terminal import show, warn
 from beamvec.transforms.inference.spec import DEFAULT_MODEL
 
 OUTPUT = Path("demo-output")
@@ -36,12 +37,12 @@ def main() -> int:
     model = find_model()
     command = ["extract", *flags, "--model", model, "--output", dataset, "--overwrite"]
     source = args.images or f"'{Path(inputs[0]).parent}/*'"
-    print(f"beamvec extract --input {source} --model {model} --output {dataset}")
+    show(f"beamvec extract --input {source} --model {model} --output {dataset}")
     code = beamvec(command)
     if code <= 1:
-        print(describe_neighbours(open_dataset(dataset)))
+        show(*describe_neighbours(open_dataset(dataset)))
         page = str(OUTPUT / "report.html")
-        print(f"beamvec report {dataset} --html {page}")
+        show(f"beamvec report {dataset} --html {page}")
         beamvec(["report", dataset, "--html", page])
     return code
 
@@ -65,14 +66,14 @@ def find_model() -> str:
     except ModelError as error:
         stand_in = OUTPUT / "resnet_v2_50_random_weights"
         text = name_flags(str(error), {"model": "--model"})
-        print(f"{text}\nUsing a ResNet-v2-50 with RANDOM WEIGHTS instead.", file=sys.stderr)
+        warn(text, "Using a ResNet-v2-50 with RANDOM WEIGHTS instead.")
         if not stand_in.exists():
             export_model("ResNet50V2", "random", str(stand_in))
         return str(stand_in)
     return DEFAULT_MODEL
 
 
-def describe_neighbours(dataset: Dataset) -> str:
+def describe_neighbours(dataset: Dataset) -> list[str]:
     """List the nearest images, by cosine, of some images spread over a dataset."""
     names = [os.path.basename(uri) for uri in dataset.read_uris()]
     shown = np.linspace(0, len(names) - 1, min(_SHOWN, len(names))).astype(int)
@@ -81,7 +82,7 @@ def describe_neighbours(dataset: Dataset) -> str:
     for row, matches in zip(shown, found, strict=True):
         near = ", ".join(f"{os.path.basename(m['uri'])} {m['cosine']:.3f}" for m in matches)
         lines.append(f"  {names[row]:<24} {near}")
-    return "\n".join(lines)
+    return lines
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from beamvec import __version__
 from beamvec.errors import ArgumentError, BeamvecError
 from beamvec.pipeline.commands.flags import name_flags
 from beamvec.pipeline.commands.parser import flag_of
+from beamvec.pipeline.terminal import show
 from beamvec.pipeline.units import format_duration, format_size
 from beamvec.redact import redact
 from beamvec.transforms.inference.registry import ENGINES
@@ -48,9 +49,9 @@ def run(args: argparse.Namespace, beam_flags: list[str]) -> int:
     marks = [_run_check(name, check, args.parser.flags) for name, check in checks]
     failed = marks.count("FAIL")
     if failed:
-        print(f"{failed} of {len(marks)} checks failed; nothing was run")
+        show(f"{failed} of {len(marks)} checks failed; nothing was run")
         return 2
-    print("everything that was checked is fit to run")
+    show("everything that was checked is fit to run")
     return 0
 
 
@@ -61,7 +62,7 @@ def _run_check(name: str, check: Check, flags: Mapping[str, str]) -> str:
         mark, text = "-", f"not checked: {reason}"
     except (BeamvecError, OSError, ImportError) as error:
         mark, text = "FAIL", (str(error).splitlines() or [type(error).__name__])[0]
-    print(f"{mark:<4}  {name:<17}  {redact(name_flags(text, flags))}", flush=True)
+    show(f"{mark:<4}  {name:<17}  {redact(name_flags(text, flags))}")
     return mark
 
 

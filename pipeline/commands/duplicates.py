@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from beamvec.embeddings import Dataset, find_groups, open_dataset, schema, search
 from beamvec.errors import ArgumentError
+from beamvec.pipeline.terminal import show, show_json
 from beamvec.pipeline.units import format_size
 
 _IN_MEMORY_BYTES = 2 << 30
@@ -34,10 +34,9 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_dataset(args.dir)
     groups = find_duplicates(dataset, args.threshold)
     if args.json:
-        content = {"dataset": args.dir, "threshold": args.threshold, "groups": groups}
-        print(json.dumps(content, indent=2))
+        show_json({"dataset": args.dir, "threshold": args.threshold, "groups": groups})
     else:
-        print(_describe(groups, len(dataset), args.threshold))
+        show(*_describe(groups, len(dataset), args.threshold))
     if args.html:
         _write_sheet(args, groups, len(dataset))
     return 0
@@ -69,7 +68,8 @@ def find_duplicates(dataset: Dataset, threshold: float) -> list[dict[str, Any]]:
 
 @contextmanager
 def _load_vectors(dataset: Dataset) -> Iterator[npt.NDArray[np.float32]]:
-    shape = (len(dataset), dataset.dimension)
+    rows = dataset.row_groups[-1].stop if dataset.row_groups else 0  # As the files have them.
+    shape = (rows, dataset.dimension)
     size = 4 * shape[0] * shape[1]
     if size <= _IN_MEMORY_BYTES:
         yield dataset.read_vectors()
@@ -77,12 +77,13 @@ def _load_vectors(dataset: Dataset) -> Iterator[npt.NDArray[np.float32]]:
     with tempfile.TemporaryFile(prefix="beamvec-") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, size)  # A full disk is told now, not by a signal.
+            mapped = np.memmap(file, np.float32, "r+", shape=shape)
         except OSError as error:
             raise ArgumentError(
                 f"no room for {format_size(size)} of embeddings in {tempfile.gettempdir()} "
                 f"({error.strerror}); set TMPDIR to a folder on a larger disk"
             ) from error
-        yield dataset.read_vectors(np.memmap(file, np.float32, "r+", shape=shape))
+        yield dataset.read_vectors(mapped)
 
 
 def _describe_group(
@@ -107,13 +108,13 @@ def _describe_group(
     return {"kind": "copies" if equal else "similar", "images": described}
 
 
-def _describe(groups: list[dict[str, Any]], rows: int, threshold: float) -> str:
+def _describe(groups: list[dict[str, Any]], rows: int, threshold: float) -> list[str]:
     if not groups:
-        return f"no duplicates among {rows:,} images (cosine of at least {threshold:g})"
+        return [f"no duplicates among {rows:,} images (cosine of at least {threshold:g})"]
     lines = [_headline(groups, rows, threshold)]
     for group in groups[:_PRINTED_GROUPS]:
         shown = group["images"]
-        lines.append(f"\n{len(shown):,} {_KINDS[group['kind']]}")
+        lines += ["", f"{len(shown):,} {_KINDS[group['kind']]}"]
         lines += [
             f"  {image['cosine']:.4f}  {image['uri']}" + ("  (copy)" if image["copy_of"] else "")
             for image in shown[:_PRINTED_IMAGES]
@@ -121,8 +122,8 @@ def _describe(groups: list[dict[str, Any]], rows: int, threshold: float) -> str:
         if len(shown) > _PRINTED_IMAGES:
             lines.append(f"  and {len(shown) - _PRINTED_IMAGES:,} more")
     if len(groups) > _PRINTED_GROUPS:
-        lines.append(f"\nand {len(groups) - _PRINTED_GROUPS:,} more groups; --json has them all")
-    return "\n".join(lines)
+        lines += ["", f"and {len(groups) - _PRINTED_GROUPS:,} more groups; --json has them all"]
+    return lines
 
 
 _KINDS = {"copies": "copies of one file", "similar": "similar images"}

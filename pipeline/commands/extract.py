@@ -13,6 +13,7 @@ from tqdm import tqdm
 from beamvec.errors import PipelineError, TooManyFailuresError
 from beamvec.pipeline.commands.summary import summarize
 from beamvec.pipeline.run.config import find_output, make_config
+from beamvec.pipeline.terminal import show, warn
 from beamvec.transforms.machine import large_imports
 
 with large_imports():
@@ -29,17 +30,18 @@ class Terminal(Observer):
         self.verbose = verbose
 
     def tell(self, text: str) -> None:
-        """Print what is worth knowing, above a bar if there is one."""
-        tqdm.write(text, file=sys.stderr)
+        """Print what is worth knowing, in one line or more, above a bar if there is one."""
+        with tqdm.external_write_mode(file=sys.stderr):
+            warn(*text.splitlines())
 
     def busy(self, text: str) -> None:
         """Print what goes on, on a terminal, where the next line takes its place."""
         if sys.stderr.isatty():
-            print(text, end="\r", file=sys.stderr)
+            warn(text, end="\r")
 
     def conclude(self, text: str) -> None:
         """Print what takes the place of progress."""
-        print(text)
+        show(text)
 
     def watch(self, watcher: ChunkWatcher, work: threading.Thread, poll_s: float) -> None:
         """Show a bar on a terminal, lines elsewhere."""
@@ -51,7 +53,7 @@ class Terminal(Observer):
             text = "stopped; finished chunks are kept, and the same command goes on from them"
         else:
             text = "stopped watching; the job itself goes on until you cancel it on its runner"
-        print(f"\nbeamvec: {text}", file=sys.stderr, flush=True)
+        warn("", f"beamvec: {text}")
         os._exit(130)
 
 
@@ -63,16 +65,16 @@ def run(args: argparse.Namespace, beam_flags: list[str]) -> int:
     try:
         record = run_extraction(config, beam_flags, Terminal(args.verbose), known)
     except TooManyFailuresError as error:
-        print(summarize(error.run, output))
+        show(*summarize(error.run, output))
         raise
     except PipelineError as error:
         if error.__cause__ is None:
             raise
         if args.verbose:
-            traceback.print_exception(error.__cause__)
+            warn(*"".join(traceback.format_exception(error.__cause__)).splitlines())
         raise PipelineError(
             f"{error}: start the same command again to go on, with --verbose to see the whole error"
         ) from error
     if record.state == "finished":
-        print(summarize(record, output))
+        show(*summarize(record, output))
     return 0

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
-from beamvec.embeddings import Dataset, open_dataset
+from beamvec.embeddings import Dataset, layout, open_dataset
+from beamvec.embeddings.checksums import list_unchecked
 from beamvec.embeddings.parts import Part
 from beamvec.embeddings.verify import Contents, check_dataset, examine
+from beamvec.errors import DatasetError
+from beamvec.pipeline.commands.summary import describe_accounts
+from beamvec.pipeline.terminal import show, warn
 from beamvec.pipeline.units import format_size
 
 _SHOWN_PROBLEMS = 20
+_SHOWN_NAMES = 10
 
 SAMPLED_GROUPS = 64
 """Row groups that are read to tell of norms and copies, if not all: about 0.5 GB."""
@@ -20,21 +24,27 @@ def run(args: argparse.Namespace) -> int:
     """Run `beamvec inspect` and return its exit code: 1 if `--verify` finds problems."""
     dataset = open_dataset(args.dir)
     problems = check_dataset(dataset) if args.verify else []
-    if not problems:
-        print(inspect(dataset, exactly=args.verify))
-    if not args.verify:
-        return 0
-    for problem in problems[:_SHOWN_PROBLEMS]:
-        print(f"beamvec: {problem}", file=sys.stderr)
     if problems:
-        print(f"beamvec: {len(problems):,} problem(s) in {args.dir}", file=sys.stderr)
+        warn(*(f"beamvec: {problem}" for problem in problems[:_SHOWN_PROBLEMS]))
+        warn(f"beamvec: {len(problems):,} problem(s) in {args.dir}")
         return 1
-    files = len(dataset.embedding_files) + len(dataset.failure_files)
-    print(f"{'verified':<12} {files} file(s), every page, row and count; no problem")
+    show(*inspect(dataset, exactly=args.verify))
+    if args.verify:
+        show(*_describe_verified(dataset))
     return 0
 
 
-def inspect(dataset: Dataset, exactly: bool) -> str:
+def _describe_verified(dataset: Dataset) -> list[str]:
+    lines = [f"{'verified':<12} every part, page, row and count; no problem"]
+    unchecked = list_unchecked(str(dataset), dataset.run)
+    if unchecked:
+        more = f", and {len(unchecked) - _SHOWN_NAMES:,} more" * (len(unchecked) > _SHOWN_NAMES)
+        names = ", ".join(unchecked[:_SHOWN_NAMES]) + more
+        lines.append(f"{'no checksum':<12} {names}: of an earlier version, or not beamvec's")
+    return lines
+
+
+def inspect(dataset: Dataset, exactly: bool) -> list[str]:
     """Describe a dataset in some lines.
 
     Args:
@@ -44,7 +54,7 @@ def inspect(dataset: Dataset, exactly: bool) -> str:
     contents = examine(dataset, None if exactly else SAMPLED_GROUPS)
     lines = [f"{name:<12} {text}" for name, text in describe_dataset(dataset, contents).items()]
     errors = dataset.run.describe_failures()
-    return "\n".join(lines + [f"{'' if i else 'errors':<12} {e}" for i, e in enumerate(errors)])
+    return lines + [f"{'' if i else 'errors':<12} {e}" for i, e in enumerate(errors)]
 
 
 def describe_dataset(dataset: Dataset, contents: Contents) -> dict[str, str]:
@@ -56,9 +66,8 @@ def describe_dataset(dataset: Dataset, contents: Contents) -> dict[str, str]:
         "dataset": f"{dataset}, made by beamvec {run.version}, {timings.finished}",
         "embeddings": f"{counts.embeddings:,} rows of {run.dimension} numbers, "
         + _files(dataset.embedding_files),
-        "failures": f"{counts.failures:,} rows, " + _files(dataset.failure_files),
-        "accounts": f"{counts.inputs:,} inputs = {counts.embeddings:,} embeddings + "
-        f"{counts.failures:,} failures + {counts.duplicates:,} duplicates",
+        "failures": f"{_count_failures(dataset):,} rows, " + _files(dataset.failure_files),
+        "accounts": describe_accounts(counts),
         "model": run.model + weights,
         "fingerprint": settings.fingerprint,
         "settings": f"input {run.input_size} x {run.input_size}, resize {settings.resize}, "
@@ -78,6 +87,21 @@ def _describe_contents(contents: Contents, rows: int) -> dict[str, str]:
         "not finite": f"{contents.not_finite:,} rows{seen}",
         "copies": f"{contents.copies:,} images with the bytes of another{seen}",
     }
+
+
+def _count_failures(dataset: Dataset) -> int:
+    """Return the rows of `failures`, if they are as many as `run.json` tells of.
+
+    `Dataset.row_groups` does the same for `embeddings`.
+    """
+    rows = sum(part.read_footer().num_rows for part in dataset.failure_files)
+    told = dataset.run.counts.failures
+    if rows != told:
+        raise DatasetError(
+            f"{dataset}: the {layout.FAILURES_DIR} files hold {rows:,} rows, {layout.RUN_FILE} "
+            f"tells of {told:,}; files are missing or do not belong there"
+        )
+    return rows
 
 
 def _files(files: tuple[Part, ...]) -> str:

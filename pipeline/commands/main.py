@@ -5,6 +5,7 @@ Only what is light is imported at the top, so that Ctrl-C finds `main` at work.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from collections.abc import Sequence
@@ -12,13 +13,9 @@ from types import ModuleType
 
 from beamvec.errors import ArgumentError, BeamvecError, PipelineError, TooManyFailuresError
 from beamvec.pipeline.commands.flags import name_flags
-from beamvec.pipeline.commands.streams import (
-    complain,
-    is_cut_off,
-    open_streams,
-    settle_streams,
-)
+from beamvec.pipeline.commands.streams import is_cut_off, open_streams, settle_streams
 from beamvec.pipeline.silence import silence, speak
+from beamvec.pipeline.terminal import warn
 from beamvec.redact import redact
 
 _TAKE_BEAM_FLAGS = ("extract", "doctor")
@@ -84,20 +81,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BeamvecError as error:
-        complain(name_flags(str(error), command.flags))
+        _complain(name_flags(str(error), command.flags))
         return _exit_code(error)
     except KeyboardInterrupt:
-        complain("stopped")
+        _complain("stopped")
         return _INTERRUPTED
     except Exception as error:  # noqa: BLE001 A user gets a line, and an exit code that is true.
         if isinstance(error, BrokenPipeError) and any(map(is_cut_off, (sys.stdout, sys.stderr))):
             return _CUT_OFF
         if command.verbose:
-            traceback.print_exception(error)
-        complain(redact(_explain(error)))
+            warn(*"".join(traceback.format_exception(error)).splitlines())
+        _complain(redact(_explain(error)))
         return 3
     finally:
         settle_streams()
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # Nobody reads it; the exit code says it too.
+        warn(f"beamvec: {text}")
 
 
 def _exit_code(error: BeamvecError) -> int:

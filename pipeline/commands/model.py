@@ -9,6 +9,7 @@ import numpy as np
 
 from beamvec.errors import ArgumentError
 from beamvec.pipeline.commands.summary import RANDOM_WEIGHTS
+from beamvec.pipeline.terminal import show
 from beamvec.redact import redact
 from beamvec.transforms.inference.export import export_model
 from beamvec.transforms.inference.model import load_model
@@ -37,11 +38,13 @@ def _check(handle: str) -> int:
     model = load_model(ModelSpec(handle))
     size = model.input_size
     model.embed_pixels(np.zeros((1, size, size, 3), np.uint8))  # Raises what only a call can show.
-    print(f"model        {redact(handle)}")
-    print(f"called as    {model.entry}")
-    print(f"input        float32 [N, {size}, {size}, 3] RGB in [0, 1]")
-    print(f"output       float32 [N, {model.dimension}]")
-    print(f"fingerprint  {model.fingerprint}")
+    show(
+        f"model        {redact(handle)}",
+        f"called as    {model.entry}",
+        f"input        float32 [N, {size}, {size}, 3] RGB in [0, 1]",
+        f"output       float32 [N, {model.dimension}]",
+        f"fingerprint  {model.fingerprint}",
+    )
     if model.weights == "random":
-        print(RANDOM_WEIGHTS)
+        show(RANDOM_WEIGHTS)
     return 0

@@ -135,7 +135,10 @@ def _add_search(commands: _Commands) -> None:
         "--k", type=int, default=10, metavar="N", help="how many to find (%(default)s)"
     )
     search.add_argument(
-        "--model", metavar="HANDLE", help="where the dataset's model is now, if it has moved"
+        "--model",
+        metavar="HANDLE",
+        help="the model that made the dataset, for --image. A model is code: one that a dataset "
+        "names is loaded only if you name it here, or if it is the default of `extract`",
     )
     _add_outputs(search, "write a contact sheet")
 

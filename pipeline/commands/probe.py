@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import warnings
 from collections import Counter
@@ -14,8 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from beamvec.embeddings import Dataset, open_dataset, schema
-from beamvec.errors import ArgumentError
+from beamvec.embeddings.damage import naming_damage
+from beamvec.embeddings.vectors import can_multiply
+from beamvec.errors import ArgumentError, DatasetError
 from beamvec.pipeline.commands.parser import PARENT_FOLDER
+from beamvec.pipeline.commands.search import VERIFY_ADVICE
+from beamvec.pipeline.terminal import show, show_json
 
 MAX_ROWS = 20_000
 """Rows that are used of a larger dataset, spread over it: classifiers gain little from more."""
@@ -55,7 +58,10 @@ def run(args: argparse.Namespace) -> int:
     sample = choose_sample(open_dataset(args.dir), args.labels, args.folds)
     result = probe(sample, args.head, args.folds)
     content = {"dataset": args.dir, "labels": args.labels, **result}
-    print(json.dumps(content, indent=2) if args.json else _describe(content))
+    if args.json:
+        show_json(content)
+    else:
+        show(*_describe(content))
     if args.html:
         _write_page(args, content)
     return 0
@@ -95,6 +101,8 @@ def choose_sample(dataset: Dataset, labels: str, folds: int) -> Sample:
             "images; a probe needs two"
         )
     found = dataset.take(rows)
+    if not can_multiply(found.vectors):
+        raise DatasetError(f"{dataset} has embeddings with NaN or infinity: {VERIFY_ADVICE}")
     return Sample(
         [uris[row] for row in rows], found.vectors, np.array([names[row] for row in rows]), notes
     )
@@ -110,7 +118,9 @@ def _read_labels(dataset: Dataset, labels: str, uris: list[str]) -> list[str | N
             + (f"the columns {', '.join(own)}" if own else "no columns of a manifest")
             + f"; or give {PARENT_FOLDER}"
         )
-    values = dataset.read_metadata([labels])[labels].to_pylist()
+    column = dataset.read_metadata([labels])[labels]
+    with naming_damage(str(dataset)):  # A time may be one that Python has not.
+        values = column.to_pylist()
     return [None if value is None else str(value) for value in values]
 
 
@@ -204,7 +214,7 @@ def describe_accuracies(result: dict[str, Any]) -> list[tuple[str, float, float]
     ]
 
 
-def _describe(result: dict[str, Any]) -> str:
+def _describe(result: dict[str, Any]) -> list[str]:
     headline = (
         f"{result['rows']:,} images of {len(result['classes']):,} classes, labels from "
         f"{result['labels']}, {result['folds']}-fold cross-validation"
@@ -222,11 +232,10 @@ def _describe(result: dict[str, Any]) -> str:
     mistakes = result["mistakes"][:_PRINTED_MISTAKES]
     if mistakes:
         lines.append(f"the surest of {len(result['mistakes']):,} mistakes of {result['head']}")
-    lines += [
+    return lines + [
         f"  {m['uri']}  {m['label']}, taken for {m['predicted']} ({m['probability']:.2f})"
         for m in mistakes
     ]
-    return "\n".join(lines)
 
 
 def _write_page(args: argparse.Namespace, result: dict[str, Any]) -> None:

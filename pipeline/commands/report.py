@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from beamvec.embeddings import Batch, Dataset, RunRecord, open_dataset, schema
+from beamvec.embeddings.vectors import can_multiply
 from beamvec.embeddings.verify import examine
+from beamvec.errors import DatasetError
 from beamvec.pipeline.commands.inspect import SAMPLED_GROUPS, describe_dataset
-from beamvec.pipeline.commands.search import find_nearest
+from beamvec.pipeline.commands.search import VERIFY_ADVICE, find_nearest
 from beamvec.pipeline.commands.summary import (
     RANDOM_WEIGHTS,
     failures_folder,
@@ -38,6 +40,7 @@ _BINS = 24
 _POINTS = 60
 _CHUNKS_A_POINT = 2
 _COLUMNS = (schema.URI, schema.WIDTH, schema.HEIGHT, schema.FORMAT)
+_FAILURE_COLUMNS = (schema.URI, schema.STAGE, schema.ERROR_TYPE, schema.MESSAGE)
 
 
 class _Example(NamedTuple):
@@ -71,6 +74,8 @@ def make_report(dataset: Dataset) -> str:
     run = dataset.run
     rows = _spread(len(dataset), SAMPLE_ROWS)
     sample = dataset.take(rows, _COLUMNS)
+    if not can_multiply(sample.vectors):
+        raise DatasetError(f"{dataset} has embeddings with NaN or infinity: {VERIFY_ADVICE}")
     samples = _find_samples(dataset, rows, sample)
     shown = [match["uri"] for each in samples for match in each["matches"]]
     failures = _describe_failures(dataset)
@@ -224,7 +229,7 @@ def _describe_failures(dataset: Dataset) -> list[_FailureKind]:
     for file in dataset.failure_files:
         if all(len(kind.examples) >= min(_EXAMPLES, kind.count) for kind in kinds.values()):
             break
-        for row in file.read().to_pylist():
+        for row in file.read(_FAILURE_COLUMNS).to_pylist():
             kind = kinds.get((row[schema.STAGE], row[schema.ERROR_TYPE]))
             if kind and len(kind.examples) < _EXAMPLES:
                 kind.examples.append(_Example(row[schema.URI], row[schema.MESSAGE]))

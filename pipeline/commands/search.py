@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
+import shlex
 from typing import Any, cast
 
 import numpy as np
@@ -11,10 +11,14 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from beamvec.embeddings import Dataset, open_dataset, search
-from beamvec.errors import ArgumentError, ImageError, ModelError
+from beamvec.errors import ArgumentError, DatasetError, ImageError, ModelError
+from beamvec.pipeline.terminal import show, show_json
 from beamvec.transforms.decoding.resize import RESIZE_MODES, Resize
 from beamvec.transforms.inference.engine import PRECISIONS, Precision
 from beamvec.transforms.inference.registry import ENGINES
+from beamvec.transforms.inference.spec import DEFAULT_MODEL
+
+VERIFY_ADVICE = "it is damaged; `beamvec inspect --verify` says where"
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
         {"query": name, "matches": matches} for name, matches in zip(names, found, strict=True)
     ]
     if args.json:
-        print(json.dumps({"dataset": args.dir, "queries": results}, indent=2))
+        show_json({"dataset": args.dir, "queries": results})
     else:
-        print("\n\n".join(_describe(result) for result in results))
+        show(*_describe(results))
     if args.html:
         _write_sheet(args, results)
     return 0
@@ -58,6 +62,8 @@ def find_nearest(
     # Blocks are compared in as many threads as there are cores already.
     with threadpool_limits(1, "blas"):
         found = search(dataset, queries, k + 1)
+    if not np.isfinite(found.cosines).all():
+        raise DatasetError(f"{dataset} has embeddings with NaN or infinity: {VERIFY_ADVICE}")
     kept = [found.rows[i] != row for i, row in enumerate(rows)]
     nearest = [found.rows[i][keep][:k] for i, keep in enumerate(kept)]
     cosines = [found.cosines[i][keep][:k] for i, keep in enumerate(kept)]
@@ -78,36 +84,63 @@ def embed_images(dataset: Dataset, uris: list[str], handle: str | None) -> npt.N
     Args:
         dataset: what to be compared with.
         uris: the images.
-        handle: where the model is, None where the dataset says.
+        handle: where the model is, as the user says; None for the default model.
 
     Returns:
         float32 [n, D].
 
     Raises:
-        ArgumentError: if the model is another one, or an image cannot be embedded.
+        ArgumentError: if the model is another one, or one that the user has not named, or an image
+            cannot be embedded.
     """
     # Beam and TensorFlow are needed for nothing else here.
     from beamvec.transforms.embedding.embedder import load_model
 
-    handle, settings = handle or dataset.run.model, dataset.settings
     resize, precision = _require_known(dataset)
+    handle = handle or _require_default(dataset)
     try:
+        _require_same_model(dataset, handle)
         # The smallest batch: a query is seldom more than one image.
         model = load_model(
-            handle, resize=resize, precision=precision, engine=settings.engine, batch_size=2
+            handle,
+            resize=resize,
+            precision=precision,
+            engine=dataset.settings.engine,
+            batch_size=2,
         )
     except ModelError as error:
         raise ArgumentError(f"{error}; if it has moved, give --model") from error
-    if model.fingerprint != settings.fingerprint:
-        raise ArgumentError(
-            f"the model {handle} is not the one that made {dataset} (fingerprint "
-            f"{model.fingerprint[:12]}, not {settings.fingerprint[:12]})"
-        )
     try:
         return model.embed(uris)
     except ImageError as error:
         at, stage, _, message = error.failures[0]
         raise ArgumentError(f"cannot {_VERBS[stage]} --image {uris[at]}: {message}") from error
+
+
+def _require_default(dataset: Dataset) -> str:
+    """Return the default model's handle, or refuse what else a dataset names.
+
+    A SavedModel can read and write files where it runs, and whoever made the dataset chose it.
+    """
+    named = dataset.run.model
+    if named != DEFAULT_MODEL:
+        raise ArgumentError(
+            f"{dataset} names the model {named}, and a model is code: to run it, if you trust it, "
+            f"give --model {shlex.quote(named)}; --uri needs no model"
+        )
+    return named
+
+
+def _require_same_model(dataset: Dataset, handle: str) -> None:
+    """Refuse, before it is loaded, a model that is not the one that made a dataset."""
+    from beamvec.transforms.inference.model_files import ModelFiles
+
+    found, wanted = ModelFiles.fetch(handle).fingerprint(), dataset.settings.fingerprint
+    if found != wanted:
+        raise ArgumentError(
+            f"the model {handle} is not the one that made {dataset} (fingerprint {found[:12]}, "
+            f"not {wanted[:12]})"
+        )
 
 
 _VERBS = {"read": "read", "decode": "decode", "infer": "embed"}
@@ -126,10 +159,12 @@ def _require_known(dataset: Dataset) -> tuple[Resize, Precision]:
     return cast(Resize, settings.resize), cast(Precision, settings.precision)
 
 
-def _describe(result: dict[str, Any]) -> str:
-    lines = [f"nearest to {result['query']}, by cosine"]
-    lines += [f"{m['rank']:>4}  {m['cosine']:.4f}  {m['uri']}" for m in result["matches"]]
-    return "\n".join(lines)
+def _describe(results: list[dict[str, Any]]) -> list[str]:
+    lines: list[str] = []
+    for result in results:
+        lines += ["", f"nearest to {result['query']}, by cosine"]
+        lines += [f"{m['rank']:>4}  {m['cosine']:.4f}  {m['uri']}" for m in result["matches"]]
+    return lines[1:]
 
 
 def _write_sheet(args: argparse.Namespace, results: list[dict[str, Any]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import sys
@@ -33,12 +32,6 @@ def is_cut_off(stream: TextIO) -> bool:
     poll = select.poll()
     poll.register(number, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
-
-
-def complain(text: str) -> None:
-    """Print a line to standard error, if that takes any."""
-    with contextlib.suppress(OSError):
-        print(f"beamvec: {text}", file=sys.stderr)
 
 
 def settle_streams() -> None:

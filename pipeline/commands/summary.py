@@ -14,7 +14,7 @@ RANDOM_WEIGHTS = (
 )
 
 
-def summarize(record: RunRecord, output: str) -> str:
+def summarize(record: RunRecord, output: str) -> list[str]:
     """Describe a finished run in some lines: counts, speed, time, errors, files, what next."""
     latest = record.latest
     counts = latest.counts
@@ -40,7 +40,7 @@ def summarize(record: RunRecord, output: str) -> str:
     ]
     if record.weights == "random":
         lines.append(RANDOM_WEIGHTS)
-    return "\n".join(lines)
+    return lines
 
 
 def _append_lines(record: RunRecord) -> list[str]:
@@ -53,6 +53,21 @@ def _append_lines(record: RunRecord) -> list[str]:
         lines.append(_line("changed", text))
     lines.append(_line("in all", f"{total.embeddings:,} embedded, {total.failures:,} failed"))
     return lines
+
+
+def describe_accounts(counts: Counts) -> str:
+    """Say what became of all inputs, and whether it adds up.
+
+    >>> describe_accounts(Counts(inputs=5, embeddings=3, failures=1, duplicates=1))
+    '5 inputs = 3 embeddings + 1 failures + 1 duplicates'
+    """
+    parts = (
+        f"{counts.embeddings:,} embeddings + {counts.failures:,} failures + "
+        f"{counts.duplicates:,} duplicates"
+    )
+    if counts.inputs == counts.accounted:
+        return f"{counts.inputs:,} inputs = {parts}"
+    return f"{counts.inputs:,} inputs, but {parts}: the accounts do not close"
 
 
 def _headline(run: RunRecord) -> str:

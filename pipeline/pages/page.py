@@ -11,6 +11,7 @@ from typing import Any
 
 from beamvec import __version__
 from beamvec.errors import ArgumentError
+from beamvec.pipeline.terminal import show
 from beamvec.pipeline.units import format_duration, format_size
 from beamvec.transforms.files import storage
 
@@ -79,7 +80,7 @@ def write_page(path: str, html: str) -> None:
         storage.write_file(path, html.encode("utf-8", "replace"))
     except OSError as error:
         raise ArgumentError(f"cannot write {path}: {error}") from error
-    print(f"wrote {path} ({format_size(len(html.encode('utf-8', 'replace')))})")
+    show(f"wrote {path} ({format_size(len(html.encode('utf-8', 'replace')))})")
 
 
 @functools.cache

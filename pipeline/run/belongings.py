@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from beamvec.embeddings import layout, schema
 from beamvec.embeddings.layout import INPUTS_DIR, TABLE_DIRS, Layout
-from beamvec.embeddings.run_record import RunRecord
+from beamvec.embeddings.run_record import FileRecord, RunRecord
 from beamvec.errors import OutputError
 from beamvec.transforms.files import storage
 from beamvec.transforms.files.storage import Entry
@@ -55,9 +55,9 @@ def find_parts(place: Layout, run: RunRecord | None) -> list[str]:
     return [entry.path for _, entry in found]
 
 
-def _is_known(place: Layout, entry: Entry, known: Mapping[str, int]) -> bool:
-    name = _name(place, entry)
-    return entry.is_file and known.get(name, -1) == entry.size_bytes
+def _is_known(place: Layout, entry: Entry, known: Mapping[str, FileRecord]) -> bool:
+    file = known.get(_name(place, entry))
+    return entry.is_file and file is not None and file.size_bytes == entry.size_bytes
 
 
 def _is_proven(place: Layout, table: str, entry: Entry) -> bool:

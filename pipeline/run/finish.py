@@ -14,7 +14,13 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
-from beamvec.embeddings.layout import FAILURES_DIR, TABLE_DIRS, Layout, is_part_name
+from beamvec.embeddings.layout import (
+    FAILURES_DIR,
+    TABLE_DIRS,
+    Layout,
+    is_part_name,
+    success_content,
+)
 from beamvec.embeddings.run_record import (
     Counts,
     FailureCount,
@@ -133,7 +139,7 @@ def close_accounts(account: Account, begun: Begun) -> None:
         return
     # An append that embeds nothing leaves the other tables as they are.
     tables = TABLE_DIRS if account.embeddings else (FAILURES_DIR,)
-    files = {name: size for name, size in account.files.items() if name.split("/")[0] in tables}
+    files = {name: file for name, file in account.files.items() if name.split("/")[0] in tables}
     record = finish_record(replace(account, files=files), begun, time.time())
     names = map(_name, storage.list_files(layout.table(FAILURES_DIR)))
     replaced = [name for name in names if is_part_name(name)]
@@ -198,8 +204,9 @@ def _name(path: str) -> str:
 
 
 def _finish(layout: Layout, record: RunRecord) -> None:
-    storage.write_file(layout.run_file, record.to_json().encode())
-    storage.write_file(layout.success_file, b"\n")
+    content = record.to_json().encode()
+    storage.write_file(layout.run_file, content)
+    storage.write_file(layout.success_file, success_content(content))
     clear_work(layout)
 
 

@@ -112,7 +112,7 @@ def run_extraction(
     model = load_to_launch(config.model, workers.local)
     job = Job(config, workers, settings, model, decoders, launched_s)
     try:
-        with hold_output(config.layout):
+        with hold_output(config.layout, observer.tell):
             record = _run_holding(job, observer)
     except KeyboardInterrupt:
         observer.leave(workers.local)

@@ -1,150 +1,85 @@
 """One run at a time for each output folder.
 
 On a local filesystem the kernel keeps the lock (`flock`) and drops it when its owner dies, however
-it dies. Elsewhere the lock is a lease: a small file that its owner renews, and that is void once it
-has not been renewed for a while.
+it dies. On a store the lock is a lease: a small file that its owner renews, and that another may
+take once it has not been renewed for a while. The store decides who is first: the file is created
+only if it is not there, and renewed or taken over only in the version that was seen. How old it is
+the store's own clock tells; the clocks of the machines are never compared.
 """
 
 from __future__ import annotations
 
-import fcntl
-import getpass
-import json
-import os
-import socket
-import threading
-import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from beamvec.embeddings.layout import Layout
-from beamvec.errors import OutputError
+from beamvec.errors import LostOutputError, OutputError
+from beamvec.pipeline.run import lease, local_lock
+from beamvec.pipeline.run.hold import Hold
+from beamvec.pipeline.run.lock_record import MAX_BYTES, LockRecord
 from beamvec.transforms.files import storage
 
-RENEW_EVERY_S = 20.0
-LEASE_S = 90.0
+Tell = Callable[[str], None]
+
+
+def _tell_nobody(_: str) -> None:
+    pass
 
 
 @contextmanager
-def hold_output(layout: Layout) -> Iterator[None]:
+def hold_output(layout: Layout, tell: Tell = _tell_nobody) -> Iterator[Hold]:
     """Hold the output folder while the block runs, or refuse.
 
     Args:
         layout: the dataset's folder; it is made if it is missing.
+        tell: hears what whoever starts the run should know.
+
+    Yields:
+        What the block can ask and note about its holding.
 
     Raises:
         OutputError: if another run holds it, saying which, or if the folder cannot be written.
     """
-    hold = _hold_local if storage.is_local(layout.path) else _hold_remote
-    with hold(layout.lock_file):
-        yield
+    kind = local_lock if storage.is_local(layout.path) else lease
+    with kind.hold(layout, tell) as hold:
+        yield hold
 
 
-def _describe_owner() -> dict[str, Any]:
-    return {
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "user": _user(),
-        "since": time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime()),
-        "token": uuid.uuid4().hex,
-    }
+def check_held(layout: Layout, token: str) -> None:
+    """Make sure, from anywhere, that the folder is still held as it was.
 
+    Args:
+        layout: the dataset's folder.
+        token: of the `Hold`.
 
-def _user() -> str:
+    Raises:
+        LostOutputError: if it is not, or nobody can tell.
+    """
     try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # A container's user need not have a name.
-        return str(os.getuid())
-
-
-def _refuse(output: str, owner: dict[str, Any], advice: str) -> OutputError:
-    return OutputError(
-        f"{output} is in use by another run: process {owner.get('pid')} of "
-        f"{owner.get('user')} on {owner.get('host')}, since {owner.get('since')}; {advice}"
-    )
-
-
-@contextmanager
-def _hold_local(path: str) -> Iterator[None]:
-    try:
-        file = _lock_file(path)
+        found = _read(layout)
     except OSError as error:
-        raise OutputError(f"cannot write to `output={os.path.dirname(path)}`: {error}") from error
-    with os.fdopen(file, "r+b", buffering=0) as stream:
-        stream.truncate()
-        stream.write(json.dumps(_describe_owner()).encode())
-        try:
-            yield
-        finally:
-            os.unlink(path)
+        raise LostOutputError(f"cannot tell who holds {layout.path}: {error}") from error
+    if found is None or found[0].token != token:
+        holder = found[0].describe() if found else "nobody"
+        raise LostOutputError(f"{layout.path} is no longer held by this run, but by {holder}")
 
 
-def _lock_file(path: str) -> int:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = _parse(os.read(file, 4096))
-            os.close(file)
-            raise _refuse(os.path.dirname(path), owner, "wait for it, or stop it") from None
-        if _is_same_file(file, path):
-            return file
-        os.close(file)  # Its owner removed it between our opening and our locking it.
+def release(layout: Layout, token: str) -> None:
+    """Free a folder whose lock was handed over to a job; done by the job's last step.
 
+    A lock with another token stays, and so does one that was not handed over.
 
-def _is_same_file(file: int, path: str) -> bool:
+    Raises:
+        OutputError: if the lock file cannot be read or deleted.
+    """
     try:
-        return os.path.samestat(os.fstat(file), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-@contextmanager
-def _hold_remote(path: str) -> Iterator[None]:
-    me = _describe_owner()
-    output = path.rpartition("/")[0]
-    try:
-        owner = _read_lease(path)
-        if owner.get("renewed_s", 0.0) + LEASE_S > time.time():
-            raise _refuse(output, owner, f"if it died, this ends by itself within {LEASE_S:.0f} s")
-        _write_lease(path, me)
-        if _read_lease(path).get("token") != me["token"]:
-            raise _refuse(output, _read_lease(path), "wait for it, or stop it")
+        found = _read(layout)
+        if found and found[0].token == token and found[0].job:
+            storage.delete_if(layout.lock_file, found[1])
     except OSError as error:
-        raise OutputError(f"cannot write to `output={output}`: {error}") from error
-    ended = threading.Event()
-    keeper = threading.Thread(target=_renew, args=(path, me, ended), daemon=True)
-    keeper.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        keeper.join()
-        storage.delete(path)
+        raise OutputError(f"cannot remove {layout.lock_file}: {error}") from error
 
 
-def _renew(path: str, me: dict[str, Any], ended: threading.Event) -> None:
-    while not ended.wait(RENEW_EVERY_S):
-        with suppress(OSError):  # The next renewal comes before the lease ends.
-            _write_lease(path, me)
-
-
-def _write_lease(path: str, me: dict[str, Any]) -> None:
-    storage.write_file(path, json.dumps({**me, "renewed_s": time.time()}).encode())
-
-
-def _read_lease(path: str) -> dict[str, Any]:
-    return _parse(storage.read_bytes(path)) if storage.exists(path) else {}
-
-
-def _parse(content: bytes) -> dict[str, Any]:
-    """Parse what another run wrote; one that is just writing it may have written half."""
-    try:
-        owner = json.loads(content)
-    except ValueError:
-        return {}
-    return owner if isinstance(owner, dict) else {}
+def _read(layout: Layout) -> tuple[LockRecord, str] | None:
+    found = storage.read_versioned(layout.lock_file, MAX_BYTES + 1)
+    return found and (LockRecord.parse(found[0]), found[1])

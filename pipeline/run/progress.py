@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from beamvec.embeddings import schema
 from beamvec.embeddings.layout import PART_SUFFIX, Layout
+from beamvec.pipeline.terminal import warn
 from beamvec.pipeline.units import format_duration
 from beamvec.transforms.files import storage
 
@@ -148,7 +149,7 @@ def _show_lines(watcher: ChunkWatcher, work: threading.Thread, poll_s: float) ->
         work.join(min(poll_s, LINE_EVERY_S))
         now, status = time.monotonic(), watcher.poll()
         if now - shown >= LINE_EVERY_S and work.is_alive():
-            print(describe_status(status, before, now - start), file=sys.stderr)
+            warn(describe_status(status, before, now - start))
             shown = now
 
 

@@ -1,225 +1,157 @@
-"""Object stores, by Beam's filesystems, with errors like those of local files.
-
-Beam's filesystems let each store's own exceptions through, some of them in a `BeamIOError`.
-"""
+"""Which store a URI leads to: S3 and Google Cloud Storage, or another filesystem of Beam's."""
 
 from __future__ import annotations
 
-import errno
-import functools
 import importlib
+import io
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
-from typing import Any, BinaryIO
-
-from apache_beam.io.aws.clients.s3 import boto3_client
-from apache_beam.io.filesystem import BeamIOError, CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import S3Options
+from types import ModuleType
+from typing import Any, BinaryIO, cast
 
 from beamvec.transforms.files import storage
-from beamvec.transforms.files.storage import ListedFile, NoStoreError, StoreError
+from beamvec.transforms.files.errors import NoStoreError
+from beamvec.transforms.files.object_files import ObjectFiles
+from beamvec.transforms.files.object_store import split_uri
 
-_ERRORS = {
-    "apache_beam.io.aws.clients.s3.messages": "S3ClientError",
-    "botocore.exceptions": "BotoCoreError",
-    "google.api_core.exceptions": "GoogleAPIError",
-    "google.auth.exceptions": "GoogleAuthError",
-    "google.cloud.storage.exceptions": "InvalidResponse",
-    "google.resumable_media": "InvalidResponse",
-    "urllib3.exceptions": "HTTPError",
-}
+_AZURE = ("abfs", "abfss", "az", "azfs", "wasb", "wasbs")
+_PACKAGES = {"s3": (("boto3",), "aws"), "gs": (("google.auth", "requests"), "gcp")}
+_VARIABLES = ("AWS_", "GOOGLE_", "CLOUDSDK_", "STORAGE_EMULATOR_HOST")
+_BUFFER_BYTES = 1 << 20
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 
 
-# What Beam's own filesystems need; without it S3's fails with an AssertionError.
-# Without google_auth_httplib2 the one for GCS works, but asks everything as nobody.
-_EXTRAS = {
-    "s3": (("boto3",), "aws"),
-    "gs": (("google.cloud.storage", "google_auth_httplib2"), "gcp"),
-}
+def check(uri: str) -> None:
+    """Raise an `OSError` if a URI leads to no store, saying what to install or to set."""
+    if isinstance(find(uri), ObjectFiles):
+        split_uri(uri)
 
 
-def _import_errors() -> Iterator[type[Exception]]:
-    for module, name in _ERRORS.items():
-        try:
-            yield getattr(importlib.import_module(module), name)
-        except ImportError:  # That store's packages are not installed.
-            continue
-
-
-_STORE_ERRORS: tuple[type[Exception], ...] = (BeamIOError, *_import_errors())
-
-
-@contextmanager
-def os_errors(uri: str) -> Iterator[None]:
-    """Turn what a store raises in the block into an `OSError` that names the URI.
+def find(uri: str) -> ObjectFiles | ModuleType:
+    """Return what does for a URI all that `storage` offers.
 
     Raises:
-        FileNotFoundError: if there is no such object or bucket.
-        PermissionError: if the store refuses access.
-        StoreError: for all else.
-
-    >>> with os_errors("s3://bucket/key"):
-    ...     raise BeamIOError("Rename operation failed", {("a", "b"): 404})
-    Traceback (most recent call last):
-    ...
-    FileNotFoundError: [Errno 2] No such object or bucket: 's3://bucket/key'
+        NoStoreError: if there is no such store, or its packages or credentials are missing.
     """
-    try:
-        yield
-    except _STORE_ERRORS as error:
-        raised = _to_os_error(error, uri)
-        if raised is error:
-            raise
-        raise raised from error
+    scheme = uri.partition("://")[0]
+    return _find_known(scheme) if scheme in _MAKERS else _find_other(scheme)
 
 
-def _call(uri: str, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Call something of Beam's for a URI; whatever goes wrong is an `OSError`."""
-    if not storage.is_local(uri):
-        check_scheme(uri.partition("://")[0])
-    with os_errors(uri):
-        try:
-            return function(*args, **options)
-        except ValueError as error:  # A name that the scheme's filesystem cannot parse.
-            raise OSError(errno.EINVAL, str(error), uri) from error
+@contextmanager
+def open_compressed(uri: str) -> Iterator[BinaryIO]:
+    """Open a file, local or not, whose compression its name tells."""
+    from apache_beam.io.filesystem import CompressedFile, CompressionTypes
+
+    from beamvec.transforms.files.beam_files import name_errors
+
+    kind = CompressionTypes.detect_compression_type(uri)
+    with storage.open_as_stored(uri) as stored:
+        unpacked = name_errors(uri, CompressedFile(stored, kind))
+        yield cast(BinaryIO, io.BufferedReader(unpacked, _BUFFER_BYTES))
 
 
-def _to_os_error(error: Any, uri: str) -> Exception:
-    while isinstance(error, BeamIOError) and error.exception_details:
-        error = next(iter(error.exception_details.values()))
-    if isinstance(error, OSError):
-        return error
-    code = _status_code(error)
-    if code == 404:
-        return FileNotFoundError(errno.ENOENT, "No such object or bucket", uri)
-    if code in (401, 403):
-        return PermissionError(errno.EACCES, f"Access denied ({_message(error)})", uri)
-    return StoreError(errno.EIO, _message(error), uri)
+_turn = threading.Lock()
+_made: dict[tuple[str, str], ObjectFiles | NoStoreError] = {}
 
 
-def _status_code(error: Any) -> int | None:
-    if isinstance(error, int):  # Beam's GCS filesystem gives nothing else for a batch.
-        return error
-    response = getattr(error, "response", None)
-    return getattr(error, "code", None) or getattr(response, "status_code", None)
+def _find_known(scheme: str) -> ObjectFiles:
+    """Return the one client of this process for a store, which its threads share.
+
+    There is another one for other options and another environment, such as credentials that were
+    set after the first try.
+    """
+    options = _read_options(scheme)
+    environment = [item for item in os.environ.items() if item[0].startswith(_VARIABLES)]
+    key = scheme, repr((options, environment))
+    with _turn:
+        if key not in _made:
+            try:
+                _made[key] = _make(scheme, options)
+            except NoStoreError as error:  # To find that out may take seconds.
+                _made[key] = error
+        found = _made[key]
+    if isinstance(found, NoStoreError):
+        raise NoStoreError(*found.args)
+    return found
 
 
-def _message(error: Any) -> str:
-    if isinstance(error, int):
-        return f"the store answered {error}"
-    text = getattr(error, "message", None) or next(iter(getattr(error, "args", ())), error)
-    return " ".join(str(text).split()) or type(error).__name__
-
-
-@functools.cache
-def check_scheme(scheme: str) -> None:
-    """Raise `NoStoreError` if URIs of a scheme lead nowhere, saying what to install or to set."""
-    packages, extra = _EXTRAS.get(scheme, ((), None))
+def _make(scheme: str, options: dict[str, Any]) -> ObjectFiles:
+    packages, extra = _PACKAGES[scheme]
     if not all(map(storage.is_installed, packages)):
         raise NoStoreError(f"{scheme}:// needs more packages: pip install 'beamvec[{extra}]'")
+    return ObjectFiles(_MAKERS[scheme](options))
+
+
+def _make_s3(options: dict[str, Any]) -> Any:
+    names = {
+        "s3_access_key_id": "aws_access_key_id",
+        "s3_secret_access_key": "aws_secret_access_key",
+        "s3_session_token": "aws_session_token",
+        "s3_endpoint_url": "endpoint_url",
+        "s3_region_name": "region_name",
+        "s3_api_version": "api_version",
+        "s3_verify": "verify",
+    }
+    given = {name: options[option] for option, name in names.items() if options.get(option)}
+    if options.get("s3_disable_ssl"):
+        given["use_ssl"] = False
+    return importlib.import_module("beamvec.transforms.files.s3").S3Store(given)
+
+
+def _make_gcs(options: dict[str, Any]) -> Any:
+    session = importlib.import_module("beamvec.transforms.files.gcs_session")
+    scopes = options.get("gcp_oauth_scopes") or _SCOPES
+    credentials = session.find_credentials(scopes, options.get("impersonate_service_account"))
+    headers = dict(options.get("gcs_custom_audit_entries") or {})
+    if options.get("job_name"):
+        headers.setdefault("x-goog-custom-audit-job", options["job_name"])
+    gcs = importlib.import_module("beamvec.transforms.files.gcs")
+    return gcs.GcsStore(credentials, headers)
+
+
+_MAKERS: dict[str, Callable[[dict[str, Any]], Any]] = {"s3": _make_s3, "gs": _make_gcs}
+
+
+def _read_options(scheme: str) -> dict[str, Any]:
+    """Return those of Beam's options that are about a store, none unless Beam has been given some.
+
+    Beam need not be imported for that: whoever gives it options has done so.
+    """
+    filesystems = sys.modules.get("apache_beam.io.filesystems")
+    options = filesystems and filesystems.FileSystems._pipeline_options
+    if not options:
+        return {}
+    known, given = _parsed.get(scheme, (None, {}))
+    if known is not options:  # To parse them takes milliseconds; this is asked for every file.
+        from apache_beam.options.pipeline_options import GoogleCloudOptions, S3Options
+
+        kind = S3Options if scheme == "s3" else GoogleCloudOptions
+        given = options.view_as(kind).get_all_options(drop_default=True)
+        _parsed[scheme] = options, given
+    return given
+
+
+_parsed: dict[str, tuple[Any, dict[str, Any]]] = {}
+"""The options of Beam that were parsed last for a scheme, and what came of it."""
+
+
+def _find_other(scheme: str) -> ModuleType:
+    if scheme in _AZURE:
+        raise NoStoreError(
+            f"{scheme}:// is Azure Blob Storage, which beamvec does not read or write; mount the "
+            "container as a folder (blobfuse2), or copy it to s3://, gs:// or a disk (azcopy)"
+        )
+    from apache_beam.io.filesystem import FileSystem
+    from apache_beam.io.filesystems import FileSystems
+
+    if scheme not in {kind.scheme() for kind in FileSystem.get_all_subclasses()}:
+        raise NoStoreError(f"no filesystem for {scheme}://; use a local path, gs:// or s3://")
     try:
         FileSystems.get_filesystem(f"{scheme}://")
-    except ValueError:
-        message = f"no filesystem for {scheme}://; use a local path, gs:// or s3://"
-        raise NoStoreError(message) from None
-    if scheme == "s3":
-        _check_s3_credentials()
-
-
-def _check_s3_credentials() -> None:
-    """Raise `NoStoreError` if there are no credentials for S3.
-
-    Without them Beam tries each request again for ten minutes.
-    """
-    options = FileSystems._pipeline_options
-    if options is not None and options.view_as(S3Options).s3_access_key_id:
-        return
-    advice = "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    try:
-        found = importlib.import_module("boto3").session.Session().get_credentials()
-    except _STORE_ERRORS as error:
-        raise NoStoreError(f"no credentials for s3://: {_message(error)}; {advice}") from error
-    if found is None:
-        raise NoStoreError(f"no credentials for s3://; {advice}")
-
-
-def read(uri: str) -> bytes:
-    """Read a whole object."""
-    with os_errors(uri), _open(uri, CompressionTypes.UNCOMPRESSED) as file:
-        return bytes(file.read())
-
-
-@contextmanager
-def open_file(uri: str) -> Iterator[BinaryIO]:
-    """Open an object, or a compressed local file, for reading."""
-    with os_errors(uri), _open(uri, CompressionTypes.AUTO) as file:
-        yield file
-
-
-def _open(uri: str, compression: str) -> Any:
-    return _call(uri, FileSystems.open, uri, compression_type=compression)
-
-
-@contextmanager
-def create(uri: str, called: str) -> Iterator[BinaryIO]:
-    """Open an object for writing; errors call it by another name."""
-    uncompressed = CompressionTypes.UNCOMPRESSED
-    with (
-        os_errors(called),
-        _call(called, FileSystems.create, uri, compression_type=uncompressed) as file,
-    ):
-        yield file
-
-
-def exists(uri: str) -> bool:
-    """Tell whether an object exists."""
-    return bool(_call(uri, FileSystems.exists, uri))
-
-
-def delete(uris: list[str]) -> None:
-    """Delete some objects; if the first does not exist, none of them does."""
-    if exists(uris[0]):
-        # Beam's filesystem for GCS takes what it deletes for patterns.
-        quoted = [storage.literal(uri) if uri.startswith("gs://") else uri for uri in uris]
-        _call(uris[0], FileSystems.delete, quoted)
-
-
-def rename(source: str, target: str) -> None:
-    """Move an object, over one that is there."""
-    _call(target, FileSystems.rename, [source], [target])
-
-
-def match(pattern: str, limit: int | None) -> list[ListedFile]:
-    """List the objects that a pattern names, see `storage.match`."""
-    found = _call(pattern, FileSystems.match, [pattern], [limit])[0].metadata_list
-    return [
-        ListedFile(file.path, file.size_in_bytes, file.last_updated_in_seconds or None)
-        for file in found
-        if not file.path.endswith("/")
-    ]
-
-
-class _SharedSession:
-    """Stands for boto3's session in Beam's S3 client, and makes each client once per process.
-
-    Beam asks for a session and a client for every single operation on a file. Making them takes
-    0.1 s of a core under Python's lock; using them from many threads is what boto3 allows.
-    """
-
-    _clients: dict[str, Any] = {}  # noqa: RUF012 Shared on purpose.
-    _lock = threading.Lock()
-
-    def client(self, **settings: Any) -> Any:
-        with self._lock:
-            key = repr(sorted(settings.items()))
-            if key not in self._clients:
-                session = importlib.import_module("boto3").session.Session()
-                self._clients[key] = session.client(**settings)
-            return self._clients[key]
-
-
-if boto3_client.boto3 is not None:
-    boto3_client.boto3 = SimpleNamespace(session=SimpleNamespace(Session=_SharedSession))
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise NoStoreError(f"{scheme}:// cannot be used: {reason}") from error
+    return importlib.import_module("beamvec.transforms.files.beam_files")

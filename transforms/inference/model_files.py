@@ -165,7 +165,7 @@ def _copy_remote(handle: str) -> str:
 
     root = handle.rstrip("/")
     try:
-        storage.check_store(root)
+        storage.check_store(handle)
         files = storage.match(f"{root}/**")
     except OSError as error:
         raise ModelError(f"cannot list the model {handle}: {error}") from error

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 from apache_beam.pvalue import AsSingleton, PCollection
 
 from beamvec.embeddings import layout, schema
+from beamvec.embeddings.run_record import FileRecord
 from beamvec.transforms.files import storage
-from beamvec.transforms.files.stores import os_errors
+from beamvec.transforms.output.hashed import Hashed
 from beamvec.transforms.output.target import Target
 from beamvec.transforms.records.account import Account, ErrorCount
 from beamvec.transforms.records.chunks import ChunkResult
@@ -39,12 +40,12 @@ def merge_shard(shard: int, shards: int, results: Iterable[ChunkResult], target:
         The rows written, and sums over the results.
     """
     chunks = sorted(results, key=lambda result: result.position)
-    sizes: dict[str, int] = {}
+    files: dict[str, FileRecord] = {}
     name = layout.part_name(shard, shards, target.generation)
 
     def open_part(folder: str, columns: pa.Schema) -> AbstractContextManager[_AddRows]:
         path = storage.join(target.parts.table(folder), name)
-        return _open_part(path, columns, lambda size: sizes.update({f"{folder}/{name}": size}))
+        return _open_part(path, columns, lambda file: files.update({f"{folder}/{name}": file}))
 
     failures, embeddings = (
         schema.with_metadata(schema.table_schema(table, target.columns), target.metadata)
@@ -67,7 +68,7 @@ def merge_shard(shard: int, shards: int, results: Iterable[ChunkResult], target:
             add_embeddings(embedded)
             add_inputs(embedded)
             total += _account_chunk(chunk, embedded.num_rows)
-    return total + Account(files=sizes)
+    return total + Account(files=files)
 
 
 def _account_chunk(chunk: ChunkResult, embeddings: int) -> Account:
@@ -102,7 +103,7 @@ def _read_chunk(path: str) -> pa.Table:
 
 @contextmanager
 def _open_part(
-    path: str, target: pa.Schema, tell_size: Callable[[int], None]
+    path: str, target: pa.Schema, tell: Callable[[FileRecord], None]
 ) -> Iterator[_AddRows]:
     """Write a part in row groups of `ROW_GROUP_ROWS` rows, of which the last may be shorter.
 
@@ -110,21 +111,21 @@ def _open_part(
     """
     size = schema.ROW_GROUP_ROWS
     with storage.open_atomically(path) as file:
-        with pq.ParquetWriter(file, target, **schema.parquet_options(target)) as writer:
+        hashed = Hashed(file)
+        with pq.ParquetWriter(hashed, target, **schema.parquet_options(target)) as writer:
             held = target.empty_table()
 
             def add_rows(table: pa.Table) -> None:
                 nonlocal held
                 held = pa.concat_tables([held, table.select(target.names).cast(target)])
                 while held.num_rows >= size:
-                    with os_errors(path):  # Of the parts that are open, this one.
-                        writer.write_table(held.slice(0, size), row_group_size=size)
+                    writer.write_table(held.slice(0, size), row_group_size=size)
                     held = held.slice(size)
 
             yield add_rows
             if held.num_rows:
                 writer.write_table(held, row_group_size=size)
-        tell_size(file.tell())
+        tell(FileRecord(hashed.tell(), hashed.sha256()))
 
 
 class MergeShards(beam.PTransform[Any, Any]):

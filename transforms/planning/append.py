@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -11,7 +12,11 @@ import pyarrow.parquet as pq
 from apache_beam.pvalue import PCollection, TaggedOutput
 
 from beamvec.embeddings import layout, schema
+from beamvec.embeddings.damage import naming_damage, require_unchanged
 from beamvec.embeddings.layout import Layout
+from beamvec.embeddings.opening import parse_record
+from beamvec.embeddings.run_record import FileRecord, RunRecord
+from beamvec.errors import DatasetError
 from beamvec.transforms.files import storage
 from beamvec.transforms.planning.plan import ACCOUNTS, split_block
 from beamvec.transforms.records import own_columns
@@ -22,19 +27,82 @@ _BUCKETS = 256
 """Parts that input and dataset are compared in; memory holds one of them for each worker."""
 
 
-def read_known(path: str) -> Iterator[RefBlock]:
+_ADVICE = (
+    "restore it, or make the dataset anew in another `output`; `beamvec inspect --verify` looks at "
+    "all of it"
+)
+
+
+class WrittenPart(NamedTuple):
+    """A part of the dataset that is appended to.
+
+    Attributes:
+        path: where it is.
+        written: what the dataset's record tells of it, None where an earlier version told nothing.
+    """
+
+    path: str
+    written: FileRecord | None
+
+
+def list_parts(table: str, dataset: Layout) -> Iterator[WrittenPart]:
+    """Yield the parts of a table, with what the dataset's record tells of them.
+
+    Raises:
+        DatasetError: if one is missing, or there is one that no run wrote: images would be embedded
+            twice, or not at all.
+    """
+    record = _read_record(dataset)
+    paths = {f"{table}/{path.rpartition('/')[2]}": path for path in _list_files(dataset, table)}
+    told = {name for name in record.files if name.startswith(f"{table}/")}
+    for name in sorted(told - paths.keys()):
+        raise DatasetError(f"{dataset.path}/{name} is missing; {_ADVICE}")
+    if record.settings.format_version >= schema.FIRST_WITH_FILES:
+        for name in sorted(paths.keys() - told):
+            raise DatasetError(
+                f"{paths[name]} is there, but {layout.RUN_FILE} does not tell of it; move it away"
+            )
+    for name, path in paths.items():
+        yield WrittenPart(path, record.files.get(name))
+
+
+def _read_record(dataset: Layout) -> RunRecord:
+    content, success = map(storage.read_bytes, (dataset.run_file, dataset.success_file))
+    return parse_record(content, success, dataset.run_file)
+
+
+def _list_files(dataset: Layout, table: str) -> list[str]:
+    found = storage.list_files(dataset.table(table))
+    return [path for path in found if path.endswith(layout.PART_SUFFIX)]
+
+
+@contextmanager
+def _open(part: WrittenPart) -> Iterator[pq.ParquetFile]:
+    """Open a part, after a look at whether it is what was written."""
+    try:
+        with naming_damage(part.path):
+            if part.written:
+                with storage.open_file(part.path) as file:
+                    require_unchanged(file, part.path, part.written)
+            with storage.open_file(part.path) as file:
+                yield pq.ParquetFile(file)
+    except DatasetError as error:
+        # Of a failed pipeline the first cause is told, which would be pyarrow's, without the name.
+        raise DatasetError(f"{error}; {_ADVICE}") from None
+
+
+def read_known(part: WrittenPart) -> Iterator[RefBlock]:
     """Yield the images of an `_inputs` file as they were when they were embedded."""
-    with storage.open_file(path) as file:
-        for batch in pq.ParquetFile(file).iter_batches(
-            columns=schema.table_schema("_inputs").names
-        ):
+    names = schema.table_schema(layout.INPUTS_DIR).names
+    with _open(part) as file:
+        for batch in file.iter_batches(columns=names):
             yield RefBlock(tuple(map(ImageRef, *(column.to_pylist() for column in batch.columns))))
 
 
-def read_failed(path: str, columns: pa.Schema) -> Iterator[RefBlock]:
+def read_failed(part: WrittenPart, columns: pa.Schema) -> Iterator[RefBlock]:
     """Yield the images of a `failures` file, with the values of the manifest's own columns."""
-    with storage.open_file(path) as file:
-        for batch in pq.ParquetFile(file).iter_batches(columns=[schema.URI, *columns.names]):
+    with _open(part) as file:
+        for batch in file.iter_batches(columns=[schema.URI, *columns.names]):
             uris = batch.column(schema.URI).to_pylist()
             own = [own_columns.to_python(batch.column(name)) for name in columns.names]
             yield RefBlock(
@@ -96,16 +164,17 @@ class SelectMissing(beam.PTransform[Any, Any]):
 
     def expand(self, blocks: PCollection[RefBlock]) -> dict[str, PCollection[Any]]:
         """Apply the transform."""
+        list_all = beam.FlatMap(list_parts, self._dataset)
         known = (
             blocks.pipeline
-            | "KnownFiles" >> beam.Create([self._dataset.table(layout.INPUTS_DIR)])
-            | "ListKnownFiles" >> beam.FlatMap(_list_parts)
+            | "KnownFiles" >> beam.Create([layout.INPUTS_DIR])
+            | "ListKnownFiles" >> list_all.with_output_types(WrittenPart)
             | "ReadKnown" >> beam.FlatMap(read_known).with_output_types(RefBlock)
         )
         failed = (
             blocks.pipeline
-            | "FailedFiles" >> beam.Create([self._dataset.table(layout.FAILURES_DIR)])
-            | "ListFailedFiles" >> beam.FlatMap(_list_parts)
+            | "FailedFiles" >> beam.Create([layout.FAILURES_DIR])
+            | "ListFailedFiles" >> list_all.with_output_types(WrittenPart)
             | "ReadFailed" >> beam.FlatMap(read_failed, self._columns).with_output_types(RefBlock)
         )
         sides = {"refs": blocks, "known": known, "failed": failed}
@@ -120,10 +189,6 @@ class SelectMissing(beam.PTransform[Any, Any]):
             .with_outputs(ACCOUNTS, main="missing")
         )
         return {"missing": selected["missing"], ACCOUNTS: selected[ACCOUNTS]}
-
-
-def _list_parts(folder: str) -> list[str]:
-    return [path for path in storage.list_files(folder) if path.endswith(layout.PART_SUFFIX)]
 
 
 def _select(

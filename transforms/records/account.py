@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from beamvec.embeddings.run_record import FileRecord
 from beamvec.transforms.records.chunks import Effort
 
 
@@ -39,7 +40,7 @@ class Account:
         changed: how many of them have another size or time than when they were embedded.
         changed_uris: the first of those in alphabetical order.
         input_digest: sum of the refs' digests modulo 2**256, the same in any order.
-        files: sizes in bytes of the parts that were written, by table and name.
+        files: the parts that were written, by table and name.
     """
 
     inputs: int = 0
@@ -56,7 +57,7 @@ class Account:
     changed: int = 0
     changed_uris: tuple[str, ...] = ()
     input_digest: int = 0
-    files: dict[str, int] = field(default_factory=dict)
+    files: dict[str, FileRecord] = field(default_factory=dict)
 
     def __add__(self, other: Account) -> Account:
         """Add the accounts of two disjoint parts."""
