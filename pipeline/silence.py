@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import warnings
 
 
@@ -18,3 +19,10 @@ def silence() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
+    threading.excepthook = _hide_lost_connections
+
+
+def _hide_lost_connections(lost: threading.ExceptHookArgs) -> None:
+    """Keep from the screen that Beam's threads lose a worker that died: the run tells of it."""
+    if lost.exc_type.__module__.partition(".")[0] != "grpc":
+        threading.__excepthook__(lost)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 import sys
 
 import pytest
 
-from beamvec.transforms.machine import count_cpus, large_imports, without_module
+from beamvec.transforms.machine import (
+    check_machine,
+    count_cpus,
+    large_imports,
+    without_module,
+)
 
 
 def test_the_cores_are_those_that_the_process_may_use(monkeypatch):
@@ -39,3 +45,33 @@ def test_a_module_that_is_there_already_stays():
     with without_module("json"):
         assert __import__("json")
     assert "json" in sys.modules
+
+
+NO_FOLDER = "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/nowhere']"
+LIMITED = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1_500_000_000,) * 2)"
+
+
+@pytest.mark.parametrize(
+    ("surroundings", "told"),
+    [
+        (NO_FOLDER, "no folder takes temporary files (No usable temporary directory found in"),
+        (LIMITED, "this process may map 1.5 GB (ulimit -v), and TensorFlow and Beam need 3.0 GB"),
+    ],
+)
+@pytest.mark.parametrize("command", ["extract", "doctor"])
+def test_where_beam_cannot_be_imported_a_command_ends_with_2_and_one_line(
+    surroundings, told, command, photos, tmp_path
+):
+    flags = ["--input", str(photos), "--output", str(tmp_path / "out")]
+    code = (
+        f"{surroundings}\nimport sys\nfrom beamvec.pipeline.commands.main import main\n"
+        f"sys.exit(main({[command, *flags]!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"beamvec: {told}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_this_machine_is_fit():
+    check_machine()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from conftest import hash_files
 
 from beamvec import __version__
 from beamvec.errors import DatasetError, ModelError, OutputError, PipelineError
@@ -68,13 +72,100 @@ def test_every_error_of_ours_has_its_exit_code(error, code, monkeypatch, capsys)
     assert capsys.readouterr().err == "beamvec: this and that, see https://host/x\n"
 
 
-def test_an_error_that_is_not_ours_is_not_hidden(monkeypatch):
+FULL = OSError(errno.ENOSPC, "No space left on device", "out/_lock")
+BUG = (
+    "; beamvec did not expect that: please report it as a bug, with the whole error, which "
+    "--verbose shows"
+)
+STRANGE = [
+    (FULL, "[Errno 28] No space left on device: 'out/_lock'"),
+    (OSError(), "OSError"),
+    (MemoryError(), "memory does not suffice; free some, or raise its limit"),
+    (MemoryError("1 GB"), "memory does not suffice (1 GB); free some, or raise its limit"),
+    (
+        KeyError("a"),
+        f"KeyError: 'a'{BUG}",
+    ),
+    (
+        RuntimeError("one\ntwo https://me:secret@host/x"),
+        f"RuntimeError: one two https://host/x{BUG}",
+    ),
+]
+
+
+@pytest.mark.parametrize("flags", [[], ["--verbose"]])
+@pytest.mark.parametrize(("error", "told"), STRANGE)
+def test_an_error_that_nobody_expects_ends_with_3_and_one_line(
+    error, told, flags, monkeypatch, capsys
+):
     def fail(_):
-        raise ZeroDivisionError
+        raise error
 
     monkeypatch.setattr(inspect, "run", fail)
-    with pytest.raises(ZeroDivisionError):
-        main(["inspect", "out"])
+    assert main(["inspect", "out", *flags]) == 3
+    *trace, line = capsys.readouterr().err.splitlines()
+    assert line == f"beamvec: {told}"
+    assert trace[:1] == (["Traceback (most recent call last):"] if flags else [])
+
+
+BEAMVEC = [sys.executable, "-m", "beamvec"]
+
+
+@pytest.fixture
+def finished(extract, photos, tmp_path):
+    """A finished dataset."""
+    extract("--input", photos / "group0")
+    return tmp_path / "out"
+
+
+def run_shell(script: str, *arguments: str | Path) -> subprocess.CompletedProcess:
+    """Run a script of bash in which `$0` and all that follows is beamvec."""
+    return subprocess.run(
+        ["bash", "-c", script, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("command", [["--help"], ["inspect", "{dir}"]])
+@pytest.mark.parametrize("reader", ["true", "sleep 0"])
+def test_output_that_nobody_reads_is_no_error(command, reader, finished):
+    words = [word.format(dir=finished) for word in command]
+    done = run_shell(f'"$0" "$@" | {reader}; exit ${{PIPESTATUS[0]}}', *BEAMVEC, *words)
+    assert done.returncode in (0, 141)  # It may have been read before it was closed.
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", [["--help"], ["inspect", "{dir}"]])
+def test_output_that_is_cut_off_ends_with_141(command, finished):
+    words = [word.format(dir=finished) for word in command]
+    ours, theirs = os.pipe()
+    os.close(ours)
+    done = subprocess.run(
+        [*BEAMVEC, *words], stdout=theirs, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed_change_nothing(closed, finished, photos, model_path, tmp_path):
+    given = ["--input", photos / "group0", "--model", model_path, "--output", tmp_path / "again"]
+    for words in (["inspect", finished], ["extract", *given]):
+        done = run_shell(f'"$0" "$@" {closed}', *BEAMVEC, *words)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert hash_files(tmp_path / "again") == hash_files(finished)
+
+
+def test_an_error_that_cannot_be_told_has_its_exit_code():
+    assert run_shell('"$0" "$@" 2>&-', *BEAMVEC, "inspect", "/nowhere").returncode == 2
+    assert run_shell('"$0" "$@" 2>/dev/full', *BEAMVEC, "inspect", "/nowhere").returncode == 2
+
+
+@pytest.mark.parametrize("command", [["--help"], ["inspect", "{dir}"]])
+def test_a_full_disk_under_the_output_ends_with_3(command, finished):
+    words = [word.format(dir=finished) for word in command]
+    done = run_shell('"$0" "$@" >/dev/full', *BEAMVEC, *words)
+    assert done.returncode == 3
+    assert done.stderr == "beamvec: [Errno 28] No space left on device\n"
 
 
 def test_ctrl_c_ends_with_130(monkeypatch, capsys):

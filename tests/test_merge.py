@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
-from disk_filesystem import DiskFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_chunks import embedded_chunks, make_chunk

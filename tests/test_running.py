@@ -23,6 +23,11 @@ def chain() -> BaseException:
     [
         (OSError("first\n\nlast"), "last"),
         (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (MemoryError(), "MemoryError"),
+        (
+            RuntimeError("Channel closed prematurely."),
+            "a worker process ended unexpectedly (was it killed, or short of memory?)",
+        ),
         (chain(), "inner"),
         (
             RuntimeError("cannot read https://me:secret@host/x?token=1"),

@@ -1,12 +1,22 @@
-"""What is peculiar to this machine and process: cores, and importing large packages quickly."""
+"""What is peculiar to this machine and process: cores, limits, importing large packages quickly."""
 
 from __future__ import annotations
 
 import gc
 import os
+import resource
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from beamvec.errors import ArgumentError
+
+LEAST_ADDRESS_SPACE = 3_000_000_000
+"""Bytes that a run maps with the smallest model on two cores: 3.8e9 unasked, and 2.9e9 suffice.
+
+With less TensorFlow and Beam start threads in vain, and end the process from within.
+"""
 
 
 def count_cpus() -> int:
@@ -14,6 +24,28 @@ def count_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def check_machine() -> None:
+    """Check what Beam and TensorFlow need before they can even be imported.
+
+    Raises:
+        ArgumentError: if the address space is too small, or no temporary file can be written.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESS_SPACE:
+        raise ArgumentError(
+            f"this process may map {limit / 1e9:.1f} GB (ulimit -v), and TensorFlow and Beam need "
+            f"{LEAST_ADDRESS_SPACE / 1e9:.1f} GB at least, of which they use a part; raise that "
+            "limit, and bound memory by a container instead"
+        )
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise ArgumentError(
+            f"no folder takes temporary files ({error.strerror}): set TMPDIR to one that can be "
+            "written"
+        ) from error
 
 
 @contextmanager

@@ -32,7 +32,7 @@ class Terminal(Observer):
     def tell(self, text: str) -> None:
         """Print what is worth knowing, in one line or more, above a bar if there is one."""
         with tqdm.external_write_mode(file=sys.stderr):
-            warn(*text.split("\n"))
+            warn(*text.splitlines())
 
     def busy(self, text: str) -> None:
         """Print what goes on, on a terminal, where the next line takes its place."""

@@ -1,47 +1,105 @@
-"""The command `beamvec`, also `python -m beamvec`."""
+"""The command `beamvec`, also `python -m beamvec`.
+
+Only what is light is imported at the top, so that Ctrl-C finds `main` at work.
+"""
 
 from __future__ import annotations
 
-import argparse
-import importlib
+import contextlib
 import sys
+import traceback
 from collections.abc import Sequence
+from types import ModuleType
 
 from beamvec.errors import ArgumentError, BeamvecError, PipelineError, TooManyFailuresError
 from beamvec.pipeline.commands.flags import name_flags
-from beamvec.pipeline.commands.parser import build_parser
+from beamvec.pipeline.commands.streams import is_cut_off, open_streams, settle_streams
 from beamvec.pipeline.silence import silence, speak
-from beamvec.pipeline.spelling import did_you_mean
 from beamvec.pipeline.terminal import warn
+from beamvec.redact import redact
 
 _TAKE_BEAM_FLAGS = ("extract", "doctor")
+_LOAD_MUCH = (*_TAKE_BEAM_FLAGS, "model")
+
+_INTERRUPTED = 128 + 2
+_CUT_OFF = 128 + 13
+"""What a shell shows for a command that SIGPIPE has ended."""
+
+
+class _CommandLine:
+    """A command, and what is known of it when it fails."""
+
+    def __init__(self) -> None:
+        self.flags: dict[str, str] = {}
+        self.verbose = False
+
+    def run(self, argv: Sequence[str] | None) -> int:
+        """Parse the arguments and run the command."""
+        from beamvec.pipeline.commands.parser import build_parser
+        from beamvec.pipeline.spelling import did_you_mean
+
+        parser = build_parser()
+        self.flags = parser.flags
+        try:
+            args, rest = parser.parse_known_args(argv)
+        except SystemExit:  # The end of --help and --version.
+            sys.stdout.flush()
+            raise
+        self.flags = args.parser.flags
+        takes_beam_flags = args.command in _TAKE_BEAM_FLAGS
+        if rest and not takes_beam_flags:
+            hint = did_you_mean(rest[0].split("=")[0], self.flags.values())
+            raise ArgumentError(f"unknown argument {rest[0]}{hint or '; see `beamvec --help`'}")
+        self.verbose = args.verbose
+        (speak if self.verbose else silence)()
+        module = _import_command(args.command)
+        code: int = module.run(args, rest) if takes_beam_flags else module.run(args)
+        return code
+
+
+def _import_command(name: str) -> ModuleType:
+    # Each command imports what it needs: help and inspect answer without Beam and TensorFlow.
+    import importlib
+
+    if name in _LOAD_MUCH:
+        from beamvec.transforms.machine import check_machine
+
+        check_machine()
+    return importlib.import_module(f"beamvec.pipeline.commands.{name}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code.
+    """Run a command and return its exit code, whatever happens.
 
     Args:
         argv: the command line without the program's name; None takes it from the process.
     """
-    parser = build_parser()
-    flags = parser.flags
+    open_streams()
+    command = _CommandLine()
     try:
-        args, rest = parser.parse_known_args(argv)
-        flags = args.parser.flags
-        if rest and args.command not in _TAKE_BEAM_FLAGS:
-            hint = did_you_mean(rest[0].split("=")[0], flags.values())
-            raise ArgumentError(f"unknown argument {rest[0]}{hint or '; see `beamvec --help`'}")
-        if getattr(args, "verbose", False):
-            speak()
-        else:
-            silence()
-        return _run(args, rest)
+        code = command.run(argv)
+        sys.stdout.flush()
+        return code
     except BeamvecError as error:
-        warn(f"beamvec: {name_flags(str(error), flags)}")
+        _complain(name_flags(str(error), command.flags))
         return _exit_code(error)
     except KeyboardInterrupt:
-        warn("beamvec: stopped")
-        return 130
+        _complain("stopped")
+        return _INTERRUPTED
+    except Exception as error:  # noqa: BLE001 A user gets a line, and an exit code that is true.
+        if isinstance(error, BrokenPipeError) and any(map(is_cut_off, (sys.stdout, sys.stderr))):
+            return _CUT_OFF
+        if command.verbose:
+            warn(*"".join(traceback.format_exception(error)).splitlines())
+        _complain(redact(_explain(error)))
+        return 3
+    finally:
+        settle_streams()
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # Nobody reads it; the exit code says it too.
+        warn(f"beamvec: {text}")
 
 
 def _exit_code(error: BeamvecError) -> int:
@@ -50,13 +108,17 @@ def _exit_code(error: BeamvecError) -> int:
     return 3 if isinstance(error, PipelineError) else 2
 
 
-def _run(args: argparse.Namespace, beam_flags: list[str]) -> int:
-    # Each command imports what it needs: help and inspect answer without Beam and TensorFlow.
-    module = importlib.import_module(f"beamvec.pipeline.commands.{args.command}")
-    code: int = (
-        module.run(args, beam_flags) if args.command in _TAKE_BEAM_FLAGS else module.run(args)
+def _explain(error: Exception) -> str:
+    """Explain in a line an error that no part of beamvec expects."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return f"memory does not suffice{text and f' ({text})'}; free some, or raise its limit"
+    if isinstance(error, OSError):
+        return text or type(error).__name__
+    return (
+        f"{type(error).__name__}: {text or 'no message'}; beamvec did not expect that: please "
+        "report it as a bug, with the whole error, which --verbose shows"
     )
-    return code
 
 
 if __name__ == "__main__":

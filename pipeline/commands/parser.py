@@ -47,6 +47,10 @@ class _Parser(argparse.ArgumentParser):
                 raise ArgumentError(f"unknown argument {word}{hint}")
         raise ArgumentError(f"{message}; see `{self.prog} --help`")
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print, and raise what argparse would drop: that nobody reads it, or a disk is full."""
+        (file or sys.stderr).write(message)
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Name the nearest of the choices, which argparse itself does not."""
         if action.choices is not None and value not in action.choices:
@@ -109,6 +113,7 @@ def _add_reader(commands: _Commands, name: str, help_: str) -> _Parser:
     """Add a command that reads a finished dataset."""
     reader = commands.add_parser(name, help=help_, description=help_.capitalize() + ".")
     reader.add_argument("dir", metavar="DIR", help="the dataset's folder, local or gs:// or s3://")
+    reader.add_argument("--verbose", action="store_true", help="show the whole of an error")
     return reader
 
 

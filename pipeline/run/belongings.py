@@ -28,7 +28,9 @@ _WORK = re.compile(
     rf"([0-9a-f]{{64}}\.parquet|{'|'.join(map(re.escape, layout.WORK_FILES))}){_TEMPORARY}"
     rf"|parts/([0-9a-f]{{32}}/)?({_TABLES})/{_PART}"
 )
-_MARK = re.compile(rf"({layout.RUN_FILE}|{layout.LOCK_FILE}|settings\.json|{layout.SUCCESS_FILE}){_TEMPORARY}")
+_MARK = re.compile(
+    rf"({layout.RUN_FILE}|{layout.LOCK_FILE}|settings\.json|{layout.SUCCESS_FILE}){_TEMPORARY}"
+)
 _THREADS = 16
 
 

@@ -23,9 +23,9 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.portability.portable_runner import PortableRunner
 from apache_beam.runners.runner import PipelineRunner, create_runner
-from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from beamvec.errors import ArgumentError
+from beamvec.pipeline.run.worker_processes import WorkerProcess
 
 REACH_S = 10.0
 """How long a job server or a cluster may take to answer before it counts as not there."""
@@ -88,8 +88,9 @@ def _choose_local(options: DirectOptions, verbose: bool) -> FnApiRunner:
         return FnApiRunner()
     # The same workers as that mode starts, but for their logs, which would go to the screen.
     options.direct_running_mode = "in_memory"
-    command = shlex.join([sys.executable, "-c", _WORKER])
-    return FnApiRunner(SubprocessSDKEnvironment.from_command_string(command))
+    # Without `exec` the shell stays, and tells of it in its own words when the worker is killed.
+    command = f"exec {shlex.join([sys.executable, '-c', _WORKER])}"
+    return FnApiRunner(WorkerProcess.from_command_string(command))
 
 
 def _find_prism(options: PrismRunnerOptions) -> None:

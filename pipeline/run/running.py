@@ -23,6 +23,9 @@ from beamvec.pipeline.units import format_duration
 from beamvec.redact import redact
 from beamvec.transforms.decoding.pool import SharedPool
 
+_LOST_WORKER = "Channel closed prematurely."
+"""What Beam says of a worker that is gone, where nothing more is known of it."""
+
 _EXCEPTION = re.compile(r"[\w.]*(Error|Exception)\b")
 
 
@@ -117,4 +120,6 @@ def explain_failure(error: BaseException) -> str:
     lines = [line for line in lines if line not in ("", "None")]
     if "Traceback (most recent call last):" in lines:  # A worker's, with notes of a runner's below.
         lines = [line for line in lines if _EXCEPTION.match(line)] or lines
+    if lines and lines[-1] == _LOST_WORKER:
+        return "a worker process ended unexpectedly (was it killed, or short of memory?)"
     return redact(lines[-1].removesuffix(", Error:")) if lines else type(error).__name__
