@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-chaos test-fuzz test-damage test-recipes test-engines test-images lint types unit bench lock clean
+.PHONY: help setup demo test test-chaos test-crash test-fuzz test-damage test-recipes test-engines test-images lint types unit bench lock clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ test: lint types unit ## lint, types and tests
 
 test-chaos: setup ## kill 100 runs at random moments, resume them, compare every byte
 	@$(BIN)/python tests/chaos.py --kills 100
+
+test-crash: setup ## kill runs before each of their file operations, and see what comes after
+	BEAMVEC_CRASHES=all $(BIN)/pytest tests/test_crashes.py --timeout 3600
 
 test-fuzz: setup ## decode and embed 10,000 damaged images
 	@$(BIN)/python tests/fuzz.py --images 10000

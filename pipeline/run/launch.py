@@ -158,7 +158,8 @@ def _run_holding(job: Job, hold: Hold, observer: Observer) -> RunRecord:
             return record
         found = find_output(layout, job.settings, config.overwrite)
     elif hold.previous and hold.previous.done and found.run and _is_run_of(found.run, job):
-        return found.run  # Killed when nothing was left to do but to free the folder.
+        clear_work(layout)  # Killed when nothing was left to do but to free the folder.
+        return found.run
     if _nothing_to_do(found, config):
         return _confirm(config, found, observer)
     if found.claim and not found.can_go_on(_describe(job, found)):

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from beamvec.embeddings.layout import TABLE_DIRS, Layout, success_content
 from beamvec.embeddings.run_record import RunRecord
 from beamvec.errors import OutputError
-from beamvec.pipeline.run.belongings import clear_work
+from beamvec.pipeline.run.belongings import clear_work, find_leftovers
 from beamvec.pipeline.run.claim import Claim, Publication
 from beamvec.transforms.files import storage
 
@@ -50,6 +50,8 @@ def publish(layout: Layout, claim: Claim, check: Check) -> RunRecord:
         _write(layout.success_file, success, check)
         storage.flush_folder(layout.path)
     check()
+    for path in find_leftovers(layout):  # Of whoever was killed while they published.
+        storage.delete(path)
     clear_work(layout)
     return claim.run
 

@@ -1,0 +1,62 @@
+"""Killing a run before one of its file operations: `Crash`.
+
+From that operation on, none of the process does anything any more, as if it had been killed there:
+what it still tries, such as cleaning up, fails.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+_NAMES = ("replace", "rename", "unlink", "rmdir", "mkdir", "pwrite")
+"""What changes files, but for writing into those that have a temporary name."""
+
+
+class Crash:
+    """Counts the file operations below a folder, and kills before one of them.
+
+    Args:
+        folder: where operations count.
+        at: which of them is the first that is not done, from 0; None kills nothing.
+    """
+
+    def __init__(self, folder: Path, at: int | None = None):
+        self.count = 0
+        self._folder = str(folder)
+        self._at = at
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether the moment has come."""
+        return self._at is not None and self.count > self._at
+
+    @contextmanager
+    def watch(self) -> Iterator[Crash]:
+        """Count, and kill, while the block runs."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name in _NAMES:
+                patch.setattr(os, name, self._guard(getattr(os, name)))
+            yield self
+
+    def _guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:
+            # Of a lock file only the number is known.
+            if isinstance(args[0], int) or self._folder in map(str, args):
+                self._count()
+            elif any(str(arg).startswith(f"{self._folder}/") for arg in args):
+                self._count()
+            return function(*args, **options)
+
+        return call
+
+    def _count(self) -> None:
+        self.count += 1
+        if self.is_dead:
+            raise OSError(errno.EROFS, "killed")
