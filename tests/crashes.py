@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 _NAMES = ("replace", "rename", "unlink", "rmdir", "mkdir", "pwrite")
-"""What changes files, but for writing into those that have a temporary name."""
+"""What changes files, but for writing into those with a temporary name; `pwrite` is of the lock."""
 
 
 class Crash:
@@ -47,14 +47,14 @@ class Crash:
 
     def _guard(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:
-            # Of a lock file only the number is known.
-            if isinstance(args[0], int) or self._folder in map(str, args):
-                self._count()
-            elif any(str(arg).startswith(f"{self._folder}/") for arg in args):
+            if isinstance(args[0], int) or any(map(self._is_below, args)):
                 self._count()
             return function(*args, **options)
 
         return call
+
+    def _is_below(self, arg: Any) -> bool:
+        return f"{arg}/".startswith(f"{self._folder}/")
 
     def _count(self) -> None:
         self.count += 1

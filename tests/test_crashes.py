@@ -9,9 +9,9 @@ import shutil
 
 import pytest
 from conftest import hash_files
+from crashes import Crash
 
 from beamvec.embeddings import open_dataset
-from crashes import Crash
 
 MOMENTS = 8
 """Of each kind of run, spread over it; `BEAMVEC_CRASHES=all` kills before every operation."""

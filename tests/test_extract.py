@@ -102,6 +102,27 @@ def test_ctrl_c_keeps_the_work_and_says_so(model_path, photos, tmp_path):
     assert "Traceback" not in error
 
 
+def test_half_a_run_whose_chunk_files_were_damaged_ends_with_the_same_bytes(
+    extract, photos, tmp_path, capsys
+):
+    flags = ["--input", photos / "group0", "--chunk-size", "2"]
+    assert extract(*flags, output=tmp_path / "whole") == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("beamvec.transforms.output.merge.merge_shard", lambda *_: 1 / 0)
+        assert extract(*flags) == 3
+    files = sorted(f for f in (tmp_path / "out" / "chunks").glob("*.parquet"))
+    files[0].write_bytes(files[1].read_bytes())
+    files[2].write_bytes(files[2].read_bytes()[:-1])
+    content = bytearray(files[3].read_bytes())
+    content[77] ^= 8
+    files[3].write_bytes(content)
+    capsys.readouterr()
+    assert extract(*flags) == 0
+    assert "damaged      3 chunk files, computed again" in capsys.readouterr().out
+    assert read_run(tmp_path / "out")["counts"]["damaged"] == 3
+    assert hash_files(tmp_path / "out") == hash_files(tmp_path / "whole")
+
+
 def test_a_failing_pipeline_ends_with_3_and_no_traceback(extract, photos, tmp_path, capsys):
     flags = ["--input", photos / "group0"]
     blocker = tmp_path / "out" / "embeddings"

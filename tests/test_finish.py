@@ -24,6 +24,7 @@ from beamvec.pipeline.run.finish import (
     measure_throughput,
 )
 from beamvec.pipeline.run.lock import hold_output
+from beamvec.pipeline.run.stopwatch import Stopwatch
 from beamvec.transforms.files import storage
 from beamvec.transforms.records.account import Account, AccountingError, ErrorCount
 from beamvec.transforms.records.chunks import Effort
@@ -31,7 +32,7 @@ from beamvec.transforms.records.chunks import Effort
 RECORD = RunRecord(
     Settings("f" * 64), "m", 3, state="running", input=InputRecord("input", ("photos",))
 )
-BEGUN = Begun(Layout("out"), Claim(RECORD), launched_s=1000.0, started_s=1002.5)
+BEGUN = Begun(Layout("out"), Claim(RECORD), stopwatch=Stopwatch("", 0.0, 1000.0), started_s=1002.5)
 
 
 def test_accounts_that_do_not_close_are_an_error():

@@ -27,6 +27,8 @@ def summarize(record: RunRecord, output: str) -> list[str]:
         lines.append(_line("duplicates", f"{counts.duplicates:,}  (same uri, embedded once)"))
     if counts.taken_over:
         lines.append(_line("taken over", f"{counts.taken_over:,}  (from a run before)"))
+    if counts.damaged:
+        lines.append(_line("damaged", f"{counts.damaged:,} chunk files, computed again"))
     if record.appended:
         lines += _append_lines(record)
     if counts.read_retries:

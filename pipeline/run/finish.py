@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
@@ -25,6 +24,7 @@ from beamvec.errors import LostOutputError, OutputError
 from beamvec.pipeline.run.claim import Claim, Publication
 from beamvec.pipeline.run.lock import check_held, release
 from beamvec.pipeline.run.publish import forget, list_parts, publish
+from beamvec.pipeline.run.stopwatch import Stopwatch
 from beamvec.transforms.files import storage
 from beamvec.transforms.files.storage import ConflictError
 from beamvec.transforms.records.account import Account, AccountingError
@@ -40,15 +40,15 @@ class Begun:
     Attributes:
         layout: the dataset's folder.
         claim: what was written into the folder when the run began.
-        launched_s: when the command started, in seconds since 1970.
-        started_s: when the pipeline started, after the model was loaded.
+        stopwatch: started with the command.
+        started_s: when the pipeline started, after the model was loaded, in seconds since 1970.
         before: the record of the dataset that is appended to, None for a new one.
         known: the parts of the dataset that is there, and that the run replaces or appends to.
     """
 
     layout: Layout
     claim: Claim
-    launched_s: float
+    stopwatch: Stopwatch
     started_s: float
     before: RunRecord | None = None
     known: Mapping[str, int | None] = field(default_factory=dict)
@@ -98,11 +98,11 @@ def _finish_this_run(account: Account, begun: Begun, finished_s: float) -> RunRe
         files=account.files,
         model_loads=len(account.load_ids),
         timings=Timings(
-            launched=format_time(begun.launched_s),
+            launched=format_time(begun.stopwatch.time_s),
             finished=format_time(finished_s),
-            startup_s=round(begun.started_s - begun.launched_s, 3),
+            startup_s=round(begun.started_s - begun.stopwatch.time_s, 3),
             run_s=round(run_s, 3),
-            images_per_s=round(computed / run_s, 3),
+            images_per_s=round(computed / run_s, 3) if run_s else 0.0,
             **{name: round(spent, 3) for name, spent in effort.items()},
         ),
         throughput=measure_throughput(account.images_at, begun.started_s, finished_s),
@@ -141,7 +141,7 @@ def close_accounts(account: Account, begun: Begun) -> None:
     layout, claim = begun.layout, begun.claim
     if begun.before and not account.embeddings:  # The other tables stay as they are.
         account = replace(account, files=_only_failures(account.files))
-    record = finish_record(account, begun, time.time())
+    record = finish_record(account, begun, begun.stopwatch.now_s())
     _refuse_strangers(begun)
     removed = _only_failures(begun.known) if begun.before else begun.known
     for table in TABLE_DIRS:

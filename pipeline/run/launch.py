@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -39,6 +38,7 @@ from beamvec.pipeline.run.progress import Progress
 from beamvec.pipeline.run.publish import forget, publish
 from beamvec.pipeline.run.runners import check_reachable
 from beamvec.pipeline.run.running import run_pipeline
+from beamvec.pipeline.run.stopwatch import Stopwatch
 from beamvec.pipeline.run.workers import Workers
 from beamvec.redact import redact
 from beamvec.transforms.decoding.pool import SharedPool
@@ -62,7 +62,7 @@ class Job:
         settings: every setting that changes a byte of the dataset.
         model: the loaded model.
         decoders: what decodes, here and in each worker process.
-        launched_s: when the run was asked for, in seconds since 1970.
+        stopwatch: started when the run was asked for.
     """
 
     config: ExtractConfig
@@ -70,7 +70,7 @@ class Job:
     settings: Settings
     model: FeatureModel
     decoders: SharedPool
-    launched_s: float
+    stopwatch: Stopwatch
 
 
 def run_extraction(
@@ -98,7 +98,7 @@ def run_extraction(
         PipelineError: if the pipeline failed.
         TooManyFailuresError: if it is done, but more images failed than are allowed.
     """
-    launched_s = time.time()
+    stopwatch = Stopwatch.start()
     observer = observer or Observer()
     workers = Workers.choose(beam_flags, known_flags, observer.verbose)
     config = _check_config(config, workers)
@@ -113,7 +113,7 @@ def run_extraction(
     if workers.threads:
         decoders.get().start()  # They get ready meanwhile.
     model = load_to_launch(config.model, workers.local)
-    job = Job(config, workers, settings, model, decoders, launched_s)
+    job = Job(config, workers, settings, model, decoders, stopwatch)
     try:
         with hold_output(config.layout, observer.tell) as hold:
             record = _run_holding(job, hold, observer)
@@ -218,7 +218,7 @@ def _begin(job: Job, hold: Hold, found: FoundOutput) -> Begun:
     claim, parts = prepare_output(layout, Claim(record, hold.token, job.config.asked), found)
     known = {path.removeprefix(f"{layout.path}/"): None for path in parts}
     before = found.run if record.generation else None
-    return Begun(layout, claim, job.launched_s, time.time(), before, known)
+    return Begun(layout, claim, job.stopwatch, job.stopwatch.now_s(), before, known)
 
 
 def _note_versions(found: FoundOutput, record: RunRecord) -> tuple[str, ...]:
@@ -254,7 +254,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
             "python": platform.python_version(),
             **{name: version(name) for name in (*_PACKAGES, *engine.packages)},
         },
-        timings=Timings(launched=format_time(job.launched_s)),
+        timings=Timings(launched=format_time(job.stopwatch.time_s)),
         notes=found.notes,
     )
 
