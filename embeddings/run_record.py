@@ -37,6 +37,7 @@ class Settings:
         rows_per_shard: rows in a part, on average.
         columns: the user's own columns and their types, by name.
         format_version: see `beamvec.embeddings.schema.FORMAT_VERSION`.
+        max_file_size: bytes above which a file is a failure.
     """
 
     fingerprint: str
@@ -46,6 +47,7 @@ class Settings:
     rows_per_shard: int = 50_000
     columns: dict[str, str] = field(default_factory=dict)
     format_version: int = 1
+    max_file_size: int = 512 << 20
 
     def differences(self, wanted: Settings) -> str:
         """Say in what these settings are not those that are wanted; formats do not count.

@@ -227,7 +227,7 @@ class MemoryReader:
     def __init__(self, images: dict[str, bytes]):
         self.images = images
 
-    def read(self, ref: ImageRef) -> ReadResult:
+    def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:  # noqa: ARG002
         if ref.uri in self.images:
             return ReadResult(self.images[ref.uri], None, 1)
         return ReadResult(b"", KeyError(ref.uri), 2)

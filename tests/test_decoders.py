@@ -29,7 +29,8 @@ from beamvec.transforms.decoding.outcome import Cause, Outcome
 from beamvec.transforms.decoding.pixels import DecodedImage, decode_image
 from beamvec.transforms.decoding.places import DecoderStartError, PoolClosedError
 from beamvec.transforms.decoding.pool import SLOW_PARCELS, DecoderError, DecoderPool, SharedPool
-from beamvec.transforms.decoding.reading import ImageFile
+from beamvec.transforms.decoding.process import decode_file
+from beamvec.transforms.decoding.reading import ImageFile, read_file
 from beamvec.transforms.decoding.retries import decode_with_retries
 from beamvec.transforms.files.readers import FILES
 from beamvec.transforms.files.storage import ReadResult
@@ -37,6 +38,7 @@ from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.images import ImageRef
 
 BAD = "bad_decoders:decode"
+LIMIT = 1_000_000
 
 
 def image(ending: str = "") -> bytes:
@@ -128,7 +130,7 @@ def test_what_a_process_cannot_read_is_read_by_its_parent(pool, tmp_path):
 class PatientReader:
     """Reads what a decoder process cannot, at the second try."""
 
-    def read(self, ref: ImageRef) -> ReadResult:
+    def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:  # noqa: ARG002
         return ReadResult(ref.uri.encode(), None, 1)
 
     def local_path(self, ref: ImageRef) -> str | None:
@@ -163,7 +165,7 @@ class FakeDecoder:
 def test_each_image_of_a_parcel_that_died_is_decoded_alone_and_crashes_once_more():
     ask = FakeDecoder()
     contents = [b"good", b"crash", b"hang", b"once"]
-    outcomes = decode_with_retries(sources(*contents), ask, FILES)
+    outcomes = decode_with_retries(sources(*contents), ask, FILES, LIMIT)
     lone = [[b"good"], [b"crash"], [b"crash"], [b"hang"], [b"once"], [b"once"]]
     assert ask.asked == [contents, *lone]
     assert [outcome.error.error_type for outcome in outcomes] == ["E", CRASHED, TIMED_OUT, "E"]
@@ -173,7 +175,7 @@ def test_each_image_of_a_parcel_that_died_is_decoded_alone_and_crashes_once_more
 def test_what_was_killed_for_want_of_memory_is_decoded_alone_before_it_counts_as_its_fault():
     ask = FakeDecoder()
     contents = [b"good", b"memory", b"killed", b"crash"]
-    errors = [one.error for one in decode_with_retries(sources(*contents), ask, FILES)]
+    errors = [one.error for one in decode_with_retries(sources(*contents), ask, FILES, LIMIT)]
     assert ask.alone == [b"memory", b"killed"]
     assert [error.error_type for error in errors] == ["E", "E", CRASHED, CRASHED]
     assert errors[2].message == (
@@ -201,7 +203,7 @@ def test_an_image_that_memory_did_not_suffice_for_is_decoded_once_more(pool, tmp
 def test_a_file_that_the_decoder_could_not_read_is_read_once_and_sent():
     ask = FakeDecoder(unread="a")
     parcel = [ImageFile(ImageRef(uri), uri) for uri in "ab"]
-    first, second = decode_with_retries(parcel, ask, PatientReader())
+    first, second = decode_with_retries(parcel, ask, PatientReader(), LIMIT)
     assert ask.asked == [["a", "b"], [b"a"]]
     assert first.error.message == "b'a'"
     assert (first.read_s, first.decode_s, second.read_s) == (2, 4, 1)
@@ -211,9 +213,82 @@ def test_an_image_that_could_not_be_read_is_never_sent():
     ask = FakeDecoder()
     error = Cause("read", "OSError", "gone")
     unread = ImageFile(ImageRef("a", 9), b"", error, read_s=3, read_retries=2)
-    outcomes = decode_with_retries([unread, *sources(b"good")], ask, FILES)
+    outcomes = decode_with_retries([unread, *sources(b"good")], ask, FILES, LIMIT)
     assert ask.asked == [[b"good"]]
     assert outcomes[0] == Outcome(None, error, 9, read_s=3, read_retries=2)
+
+
+class CountingReader:
+    """Reads images of any length, and notes how much of them it was asked for."""
+
+    def __init__(self):
+        self.limits: list[int | None] = []
+
+    def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:
+        self.limits.append(limit_bytes)
+        return ReadResult(bytes(int(ref.uri))[:limit_bytes], None, 0)
+
+    def local_path(self, ref: ImageRef) -> str | None:  # noqa: ARG002 As the protocol has it.
+        return None
+
+
+def test_an_image_that_is_too_large_is_not_read_or_not_to_its_end():
+    reader = CountingReader()
+    known, unknown, fits = (ImageRef("11", 11), ImageRef("11"), ImageRef("10", 10))
+    read = [read_file(ref, reader, 10) for ref in (known, unknown, fits)]
+    assert reader.limits == [11, 11]
+    assert [one.content for one in read] == [b"", b"", bytes(10)]
+    messages = [one.error and one.error.message for one in read]
+    assert messages[:2] == [
+        f"{told}more than the 10 bytes of --max-file-size" for told in ("11 bytes, ", "")
+    ]
+    assert {one.error[:2] for one in read[:2]} == {("read", "FileTooLarge")}
+    assert read[2].error is None
+
+
+@pytest.mark.parametrize("limit", [99, 100])
+def test_a_local_file_is_read_by_a_process_up_to_the_limit(limit, tmp_path):
+    (tmp_path / "a").write_bytes(bytes(100))
+    pool = DecoderPool(1, max_file_size=limit)
+    [outcome] = pool.decode_parcel(sources(str(tmp_path / "a")), 16, "stretch")
+    pool.close()
+    assert outcome.error.stage == ("read" if limit == 99 else "decode")
+    assert outcome.size_bytes == 100
+    if limit == 99:
+        assert outcome.error[1:] == (
+            "FileTooLarge",
+            "100 bytes, more than the 99 bytes of --max-file-size",
+        )
+
+
+@pytest.mark.parametrize(("limit", "stage"), [(50, "read"), (1 << 20, "decode")])
+def test_a_file_that_does_not_tell_its_size_is_read_up_to_the_limit(limit, stage):
+    assert os.path.getsize("/proc/cpuinfo") == 0
+    outcome = decode_file("/proc/cpuinfo", lambda _: 1 / 0, limit)
+    assert outcome.error.stage == stage
+    whole = len(Path("/proc/cpuinfo").read_bytes())
+    assert outcome.size_bytes == (None if stage == "read" else whole)
+
+
+def test_a_file_of_gigabytes_is_one_failure_and_takes_no_memory(extract, dataset, photos, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with open(folder / "sparse.jpg", "wb") as file:
+        file.truncate(600 << 30)  # No machine has the memory for it.
+    good = next((photos / "group0").glob("*.jpg"))
+    (folder / "good.jpg").write_bytes(good.read_bytes())
+    flags = ["--input", folder, "--max-failure-ratio", "1"]
+    assert extract(*flags) == 0
+    [failure] = dataset().read_failures().to_pylist()
+    assert (failure["stage"], failure["error_type"]) == ("read", "FileTooLarge")
+    assert failure["message"] == (
+        "644,245,094,400 bytes, more than the 536,870,912 bytes of --max-file-size"
+    )
+    assert failure["size_bytes"] == 600 << 30
+    assert dataset().run.counts.embeddings == 1
+    assert extract(*flags, "--max-file-size", "1kB", "--overwrite") == 0
+    assert dataset().run.counts.failures == 2
+    assert dataset().run.settings.max_file_size == 1000
 
 
 def test_slow_storage_is_noticed_and_read_by_many_threads(photos, tmp_path):
@@ -265,7 +340,7 @@ def test_a_run_ends_with_one_failure_for_each_bad_file(
     extract, dataset, photos, tmp_path, monkeypatch
 ):
     pool = SharedPool(2, BAD, timeout_s=10)
-    monkeypatch.setattr("beamvec.pipeline.run.launch.SharedPool", lambda: pool)
+    monkeypatch.setattr("beamvec.pipeline.run.launch.SharedPool", lambda **_: pool)
     folder = tmp_path / "in"
     folder.mkdir()
     for file in (photos / "group0").glob("*.jpg"):
@@ -390,7 +465,7 @@ def test_a_process_that_dies_before_it_can_be_asked_is_no_files_fault():
 
 def test_a_run_whose_decoders_cannot_be_started_ends_with_3(extract, photos, monkeypatch, capsys):
     pool = SharedPool(2, BAD, start_s=0.2)
-    monkeypatch.setattr("beamvec.pipeline.run.launch.SharedPool", lambda: pool)
+    monkeypatch.setattr("beamvec.pipeline.run.launch.SharedPool", lambda **_: pool)
     refuse_processes(monkeypatch, [OSError(12, "Cannot allocate memory")] * 1000)
     assert extract("--input", photos) == 3
     pool.get().close()

@@ -52,6 +52,8 @@ def complain(capsys, command: list[str]) -> str:
         (["extract", "--input", "a", "--ouput", "o"], "--ouput; did you mean --output?"),
         (["extract", "--input", "a", "--project", "p"], "arguments are required: --output"),
         (["report", "out", "--htm1", "p"], "--htm1; did you mean --html?"),
+        (["extract", *GIVEN, "--max-file-size", "much"], "'much' is no size; write it as 512MB,"),
+        (["extract", *GIVEN, "--max-file-size", "0"], "--max-file-size 0 is out of range"),
         ([], "COMMAND"),
     ],
 )

@@ -28,7 +28,7 @@ seconds = st.floats(0, 1e9)
 several = st.lists(texts, max_size=3).map(tuple)
 names = st.dictionaries(texts, texts, max_size=3)
 all_settings = st.builds(
-    Settings, texts, texts, texts, texts, counts, names, st.just(FORMAT_VERSION)
+    Settings, texts, texts, texts, texts, counts, names, st.just(FORMAT_VERSION), counts
 )
 
 

@@ -48,7 +48,7 @@ def test_a_failure_is_explained_in_one_line(error, reason):
 
 def test_a_run_that_stands_still_says_what_it_waits_for(extract, tmp_path, monkeypatch, capsys):
     pool = SharedPool(1, "bad_decoders:decode", timeout_s=3)
-    monkeypatch.setattr("beamvec.pipeline.run.launch.SharedPool", lambda: pool)
+    monkeypatch.setattr("beamvec.pipeline.run.launch.SharedPool", lambda **_: pool)
     monkeypatch.setattr(progress, "STILL_S", 0.5)
     folder = tmp_path / "in"
     folder.mkdir()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from beamvec.pipeline.units import format_duration, format_size
+from beamvec.pipeline.units import format_duration, format_size, parse_size
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,26 @@ def test_durations(seconds, text):
 )
 def test_sizes(size_bytes, text):
     assert format_size(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        ("0", 0),
+        ("1099511627777", 1_099_511_627_777),
+        ("12B", 12),
+        ("512MB", 512_000_000),
+        ("512 mb", 512_000_000),
+        (" 1.5GiB ", 3 << 29),
+        ("2k", 2000),
+        ("1TiB", 1 << 40),
+    ],
+)
+def test_sizes_are_read_as_people_write_them(text, size_bytes):
+    assert parse_size(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "MB", "-1", "1e9", "1.MB", "5 apples", "inf"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValueError, match="is no size; write it as 512MB, 2GiB, or bytes"):
+        parse_size(text)

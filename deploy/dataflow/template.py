@@ -13,7 +13,8 @@ from beamvec.pipeline.commands.main import main
 
 OWN = (
     *("input", "input_list", "manifest", "uri_column", "output", "model", "resize", "precision"),
-    *("engine", "batch_size", "chunk_size", "rows_per_shard", "max_failure_ratio"),
+    *("engine", "batch_size", "chunk_size", "rows_per_shard", "max_file_size"),
+    "max_failure_ratio",
 )
 SWITCHES = ("append", "overwrite", "require_gpu")
 

@@ -10,6 +10,8 @@ from beamvec import __version__
 from beamvec.errors import ArgumentError
 from beamvec.pipeline.run import config
 from beamvec.pipeline.spelling import did_you_mean
+from beamvec.pipeline.units import parse_size
+from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
 from beamvec.transforms.decoding.resize import RESIZE_MODES
 from beamvec.transforms.inference.engine import PRECISIONS
 from beamvec.transforms.inference.export import KERAS_MODULES
@@ -75,6 +77,13 @@ def flag_of(argument: str) -> str:
     '--input-list'
     """
     return "--" + argument.replace("_", "-")
+
+
+def _size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
@@ -255,6 +264,13 @@ def _add_job(command: _Parser, required: bool) -> None:
         default=config.DEFAULT_ROWS_PER_SHARD,
         metavar="N",
         help="rows in an output file, on average (%(default)s)",
+    )
+    add(
+        "--max-file-size",
+        type=_size,
+        default=DEFAULT_MAX_FILE_SIZE,
+        metavar="SIZE",
+        help="files of more bytes are failures: 512MB, 2GiB, or bytes (512MiB)",
     )
     add(
         "--max-failure-ratio",

@@ -11,6 +11,7 @@ from beamvec.embeddings.layout import Layout
 from beamvec.embeddings.run_record import Settings
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.errors import ArgumentError
+from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
 from beamvec.transforms.decoding.resize import Resize, check_resize
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.spec import ModelSpec, choose_device
@@ -24,6 +25,7 @@ DEFAULT_MAX_FAILURE_RATIO = 0.01
 _RANGES = {
     "chunk_size": (1, 100_000),
     "rows_per_shard": (1, 10_000_000),
+    "max_file_size": (1, 1 << 40),
     "max_failure_ratio": (0.0, 1.0),
 }
 
@@ -42,6 +44,7 @@ class ExtractConfig:
     resize: Resize = "stretch"
     chunk_size: int = DEFAULT_CHUNK_SIZE
     rows_per_shard: int = DEFAULT_ROWS_PER_SHARD
+    max_file_size: int = DEFAULT_MAX_FILE_SIZE
     max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO
     append: bool = False
     overwrite: bool = False
@@ -89,6 +92,7 @@ class ExtractConfig:
             precision=self.model.precision,
             engine=self.model.engine,
             rows_per_shard=self.rows_per_shard,
+            max_file_size=self.max_file_size,
             columns={field.name: str(field.type) for field in self.source.columns},
             format_version=FORMAT_VERSION,
         )

@@ -16,6 +16,7 @@ from beamvec.pipeline.run.config import (
 from beamvec.pipeline.run.launch import run_extraction
 from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import Progress
+from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
 from beamvec.transforms.decoding.resize import Resize
 from beamvec.transforms.inference.engine import Precision
 from beamvec.transforms.inference.spec import DEFAULT_BATCH_SIZE, DEFAULT_ENGINE, DEFAULT_MODEL
@@ -38,6 +39,7 @@ def extract(
     batch_size: int = DEFAULT_BATCH_SIZE,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     rows_per_shard: int = DEFAULT_ROWS_PER_SHARD,
+    max_file_size: int = DEFAULT_MAX_FILE_SIZE,
     max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO,
     append: bool = False,
     overwrite: bool = False,
@@ -65,6 +67,7 @@ def extract(
         batch_size: images in a call of the model, 2 to 4,096; does not change the result.
         chunk_size: images in a unit of work and of resume; does not change the result.
         rows_per_shard: rows in an output file, on average.
+        max_file_size: in bytes; files that have more are failures, and not read.
         max_failure_ratio: in [0, 1].
         append: embed only what the dataset lacks, and try earlier failures again.
         overwrite: replace a dataset that is there.

@@ -107,7 +107,7 @@ def run_extraction(
     found = find_output(config.layout, settings, config.overwrite)
     if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
         return _judge(_confirm(config, found, observer), config)
-    decoders = SharedPool()
+    decoders = SharedPool(max_file_size=config.max_file_size)
     observer.busy("loading the model")
     check_reachable(workers.options)
     if workers.threads:

@@ -83,7 +83,7 @@ def _take_parcel(
     size_bytes = 0
     for i, ref in images:
         path = None if pool.reads_slowly else reader.local_path(ref)
-        source = read_file(ref, reader) if path is None else ImageFile(ref, path)
+        source = ImageFile(ref, path) if path else read_file(ref, reader, pool.max_file_size)
         taken.append((i, source))
         size_bytes += len(source.content) if path is None else ref.size_bytes or 0
         if len(taken) == PARCEL_IMAGES or size_bytes >= PARCEL_BYTES:

@@ -42,18 +42,20 @@ class Decoder:
     Args:
         decoder: what it calls, `module:function`.
         timeout_s: how long it may take for an answer.
+        max_file_size: in bytes; a file that has more it does not read.
 
     Raises:
         OSError: if the system has no process, memory or file descriptor left for it.
         MemoryError: likewise.
     """
 
-    def __init__(self, decoder: str, timeout_s: float):
+    def __init__(self, decoder: str, timeout_s: float, max_file_size: int):
         ours, theirs = socket.socketpair()
         with theirs, contextlib.ExitStack() as on_failure:
             on_failure.enter_context(ours)
+            numbers = map(str, (theirs.fileno(), os.getpid(), max_file_size))
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, str(theirs.fileno()), decoder, str(os.getpid())],
+                [sys.executable, "-c", _START, decoder, *numbers],
                 stdin=subprocess.PIPE,  # Its other end tells the process that this one is gone.
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

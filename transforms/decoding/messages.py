@@ -21,7 +21,7 @@ from beamvec.transforms.decoding.outcome import Cause, Outcome
 from beamvec.transforms.decoding.pixels import DecodedImage
 from beamvec.transforms.decoding.resize import Resize
 
-_LENGTHS = struct.Struct("<II")
+_LENGTHS = struct.Struct("<IQ")
 """What a message starts with: the lengths of its JSON and of its body, in bytes."""
 
 

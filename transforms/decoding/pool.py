@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beamvec.transforms.decoding.decoder import Decoder, DecoderDiedError
+from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
 from beamvec.transforms.decoding.messages import Request
 from beamvec.transforms.decoding.outcome import Outcome
 from beamvec.transforms.decoding.pixels import DecodedImage
@@ -59,6 +60,7 @@ class DecoderPool:
         decoder: what they call, `module:function`, with the signature of `decode_image`.
         timeout_s: how long an image may take.
         start_s: for how long starting a process is tried again where none is there.
+        max_file_size: in bytes; files that have more are not read.
     """
 
     def __init__(
@@ -67,8 +69,10 @@ class DecoderPool:
         decoder: str = PILLOW,
         timeout_s: float = TIMEOUT_S,
         start_s: float = START_S,
+        max_file_size: int = DEFAULT_MAX_FILE_SIZE,
     ):
-        start = functools.partial(Decoder, decoder, timeout_s)
+        self.max_file_size = max_file_size
+        start = functools.partial(Decoder, decoder, timeout_s, max_file_size)
         # Starting and decoding take `timeout_s` each at most.
         self._places = Places(count, start, start_s, stuck_s=3 * timeout_s + start_s)
         self._slow_parcels = 0
@@ -144,7 +148,7 @@ class DecoderPool:
             PoolClosedError: if the pool is closed, or is while the images are decoded.
         """
         ask = functools.partial(self._ask, size=size, resize=resize)
-        return decode_with_retries(parcel, ask, reader)
+        return decode_with_retries(parcel, ask, reader, self.max_file_size)
 
     def _ask(
         self, sent: Sequence[ImageFile], alone: bool, size: int, resize: Resize
@@ -192,12 +196,14 @@ class SharedPool:
         decoder: see `DecoderPool`.
         timeout_s: see `DecoderPool`.
         start_s: see `DecoderPool`.
+        max_file_size: see `DecoderPool`.
     """
 
     count: int | None = None
     decoder: str = PILLOW
     timeout_s: float = TIMEOUT_S
     start_s: float = START_S
+    max_file_size: int = DEFAULT_MAX_FILE_SIZE
 
     def get(self) -> DecoderPool:
         """Return the pool of this process, a new one if there is none or it has been closed.
@@ -209,7 +215,9 @@ class SharedPool:
             pool = _POOLS.get(self)
             if pool is None or pool.is_closed:
                 count = self.count or count_cpus()
-                pool = DecoderPool(count, self.decoder, self.timeout_s, self.start_s)
+                pool = DecoderPool(
+                    count, self.decoder, self.timeout_s, self.start_s, self.max_file_size
+                )
                 _POOLS[self] = pool
             return pool
 

@@ -24,28 +24,31 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from beamvec.transforms.decoding.file_size import FILE_TOO_LARGE, FileTooLargeError
 from beamvec.transforms.decoding.messages import Answer, Request, Signal, receive, send
 from beamvec.transforms.decoding.outcome import Cause, Outcome, describe_error
 from beamvec.transforms.decoding.pixels import DecodedImage
+from beamvec.transforms.files.local import read_first
 
 _LOOK_S = 1.0
 
 
 def main() -> None:
     """Serve the connection whose file descriptor the command line names."""
-    descriptor, decoder, parent = sys.argv[1:]
-    _end_with(int(parent))
+    decoder, *numbers = sys.argv[1:]
+    descriptor, parent, max_file_size = map(int, numbers)
+    _end_with(parent)
     # Pillow warns of images half as large as those that it refuses; `MAX_PIXELS` is the limit here.
     # The filter is set here as it is global, and this process is ours alone.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     module, _, name = decoder.partition(":")
     decode = getattr(importlib.import_module(module), name)
-    with socket.socket(fileno=int(descriptor)) as connection:
+    with socket.socket(fileno=descriptor) as connection:
         # It does not block where the parent has a default timeout for sockets, as Beam sets one.
         connection.setblocking(True)
         # The parent is gone, or has closed the connection.
         with contextlib.suppress(EOFError, OSError):
-            _serve(connection, decode)
+            _serve(connection, decode, max_file_size)
 
 
 def _end_with(parent: int) -> None:
@@ -68,7 +71,9 @@ def _watch(parent: int) -> None:
     os._exit(1)
 
 
-def _serve(connection: socket.socket, decode: Callable[..., DecodedImage]) -> None:
+def _serve(
+    connection: socket.socket, decode: Callable[..., DecodedImage], max_file_size: int
+) -> None:
     stream = connection.makefile("rb")
     take_turn = functools.partial(_take_turn, connection, stream)
     send(connection, Signal("ready"))
@@ -78,7 +83,7 @@ def _serve(connection: socket.socket, decode: Callable[..., DecodedImage]) -> No
         decode_data = functools.partial(
             decode, size=request.size, resize=request.resize, before_large=take_turn
         )
-        outcomes = [decode_file(file, decode_data) for file in request.files]
+        outcomes = [decode_file(file, decode_data, max_file_size) for file in request.files]
         send(connection, Answer(request.size, outcomes))
 
 
@@ -87,16 +92,22 @@ def _take_turn(connection: socket.socket, stream: BinaryIO) -> None:
     assert receive(stream) == Signal("turn")
 
 
-def decode_file(file: bytes | str, decode: Callable[[bytes], DecodedImage]) -> Outcome:
+def decode_file(
+    file: bytes | str, decode: Callable[[bytes], DecodedImage], max_file_size: int
+) -> Outcome:
     """Decode a file; whatever goes wrong is part of the outcome.
 
     Args:
         file: its content, or its path.
         decode: from the content to the image.
+        max_file_size: in bytes; a file that has more is not read.
     """
     begin = time.perf_counter()
     try:
-        data = _read_file(file) if isinstance(file, str) else file
+        data = _read_file(file, max_file_size) if isinstance(file, str) else file
+    except FileTooLargeError as large:
+        unread = Cause("read", FILE_TOO_LARGE, str(large))
+        return Outcome(None, unread, large.size_bytes, read_s=time.perf_counter() - begin)
     except (OSError, ValueError) as failed:  # `ValueError` is for a path that holds a zero byte.
         unread = Cause("read", *describe_error(failed))
         return Outcome(None, unread, read_s=time.perf_counter() - begin)
@@ -116,13 +127,19 @@ def _try_decode(
         return None, Cause("decode", *describe_error(failed))
 
 
-def _read_file(path: str) -> bytes:
+def _read_file(path: str, max_file_size: int) -> bytes:
     """Return what a regular file holds, or raise `OSError`."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # A pipe would wait for a writer.
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "Not a regular file", path)
+        if found.st_size > max_file_size:
+            raise FileTooLargeError(found.st_size, max_file_size)
         with open(descriptor, "rb", buffering=0, closefd=False) as file:
-            return file.read()
+            data = read_first(file, max_file_size + 1)
+        if len(data) > max_file_size:  # It has grown meanwhile.
+            raise FileTooLargeError(None, max_file_size)
+        return data
     finally:
         os.close(descriptor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+from beamvec.transforms.decoding.file_size import FILE_TOO_LARGE, FileTooLargeError
 from beamvec.transforms.decoding.outcome import Cause, Outcome, describe_error
 from beamvec.transforms.files.readers import ImageReader
 from beamvec.transforms.records.images import ImageRef
@@ -34,9 +35,25 @@ class ImageFile(NamedTuple):
         return Outcome(None, error, size_bytes, "", self.read_s, decode_s, self.read_retries)
 
 
-def read_file(ref: ImageRef, reader: ImageReader) -> ImageFile:
-    """Read an image here, and time it."""
+def read_file(ref: ImageRef, reader: ImageReader, max_file_size: int) -> ImageFile:
+    """Read an image here, and time it.
+
+    Args:
+        ref: the image.
+        reader: reads it.
+        max_file_size: in bytes. What is said to have more is not read, of all else no more than a
+            byte beyond it.
+    """
+    if ref.size_bytes is not None and ref.size_bytes > max_file_size:
+        return ImageFile(ref, b"", refuse(FileTooLargeError(ref.size_bytes, max_file_size)))
     start = time.perf_counter()
-    data, failed, retries = reader.read(ref)
+    data, failed, retries = reader.read(ref, max_file_size + 1)
     error = Cause("read", *describe_error(failed)) if failed else None
+    if len(data) > max_file_size:
+        data, error = b"", refuse(FileTooLargeError(None, max_file_size))
     return ImageFile(ref, data, error, time.perf_counter() - start, retries)
+
+
+def refuse(error: FileTooLargeError) -> Cause:
+    """Return why an image is not read that is too large."""
+    return Cause("read", FILE_TOO_LARGE, str(error))

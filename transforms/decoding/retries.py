@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from beamvec.transforms.decoding.decoder import CRASHED, DecoderDiedError
+from beamvec.transforms.decoding.file_size import FILE_TOO_LARGE
 from beamvec.transforms.decoding.outcome import Cause, Outcome
 from beamvec.transforms.decoding.reading import ImageFile, read_file
 from beamvec.transforms.files.readers import ImageReader
@@ -22,7 +23,7 @@ Raises `DecoderDiedError` if they bring it down.
 
 
 def decode_with_retries(
-    parcel: Sequence[ImageFile], ask: Ask, reader: ImageReader
+    parcel: Sequence[ImageFile], ask: Ask, reader: ImageReader, max_file_size: int
 ) -> list[Outcome]:
     """Decode the images of a parcel, whatever some of them do to the decoder.
 
@@ -38,6 +39,7 @@ def decode_with_retries(
         parcel: the images; for those that could not be read, the outcome is that error.
         ask: decodes some of them.
         reader: reads what the decoder could not.
+        max_file_size: in bytes; what has more is not read.
 
     Returns:
         An outcome for each image, in their order.
@@ -45,7 +47,9 @@ def decode_with_retries(
     decoded = iter(_decode_sent([source for source in parcel if not source.error], ask))
     outcomes = [source.fail(source.error) if source.error else next(decoded) for source in parcel]
     return [
-        _read_here(source, outcome, ask, reader) if _is_unread(source, outcome) else outcome
+        _read_here(source, outcome, ask, reader, max_file_size)
+        if _is_unread(source, outcome)
+        else outcome
         for source, outcome in zip(parcel, outcomes, strict=True)
     ]
 
@@ -93,11 +97,15 @@ def _explain(death: DecoderDiedError, alone: bool) -> str:
 
 
 def _is_unread(source: ImageFile, outcome: Outcome) -> bool:
-    was_path = isinstance(source.content, str)
-    return was_path and outcome.error is not None and outcome.error.stage == "read"
+    if outcome.error is None or not isinstance(source.content, str):
+        return False
+    return outcome.error.stage == "read" and outcome.error.error_type != FILE_TOO_LARGE
 
 
-def _read_here(source: ImageFile, first: Outcome, ask: Ask, reader: ImageReader) -> Outcome:
+def _read_here(
+    source: ImageFile, first: Outcome, ask: Ask, reader: ImageReader, max_file_size: int
+) -> Outcome:
     # What is read here is no path any more, so this comes to an end.
-    [outcome] = decode_with_retries([read_file(source.ref, reader)], ask, reader)
+    read = read_file(source.ref, reader, max_file_size)
+    [outcome] = decode_with_retries([read], ask, reader, max_file_size)
     return outcome.add_effort(first.read_s, first.decode_s)

@@ -26,7 +26,7 @@ class _Contents(NamedTuple):
 
     data: Sequence[bytes]
 
-    def read(self, ref: ImageRef) -> ReadResult:
+    def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:  # noqa: ARG002
         return ReadResult(self.data[int(ref.uri)], None, 0)
 
     def local_path(self, ref: ImageRef) -> str | None:  # noqa: ARG002 There is none.

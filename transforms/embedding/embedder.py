@@ -110,9 +110,11 @@ class _Sources:
     def __init__(self, sources: Sequence[str | bytes]):
         self._sources = sources
 
-    def read(self, ref: ImageRef) -> ReadResult:
+    def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:
         source = self._sources[ref.columns[0]]
-        return FILES.read(ref) if isinstance(source, str) else ReadResult(source, None, 0)
+        if isinstance(source, str):
+            return FILES.read(ref, limit_bytes)
+        return ReadResult(source, None, 0)
 
     def local_path(self, ref: ImageRef) -> str | None:
         return FILES.local_path(ref) if isinstance(self._sources[ref.columns[0]], str) else None

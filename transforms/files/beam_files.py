@@ -119,12 +119,12 @@ def _open(uri: str) -> Any:
     return _call(uri, FileSystems.open, uri, compression_type=CompressionTypes.UNCOMPRESSED)
 
 
-def read(uri: str) -> bytes:
-    """Read a whole file."""
+def read(uri: str, limit_bytes: int | None = None) -> bytes:
+    """Read a file."""
 
     def read_once() -> bytes:
         with os_errors(uri), _open(uri) as file:
-            return bytes(file.read())
+            return bytes(file.read(-1 if limit_bytes is None else limit_bytes))
 
     return retrying.call(read_once)
 

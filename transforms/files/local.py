@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import stat
 import uuid
@@ -25,14 +26,27 @@ def _no_value_errors(path: str) -> Iterator[None]:
         raise OSError(errno.EINVAL, str(error), path) from error
 
 
-def read(path: str) -> bytes:
-    """Read a whole file; opening a pipe would hang, so it must be a regular one."""
-    return retrying.call(lambda: _read_once(path))
+def read(path: str, limit_bytes: int | None = None) -> bytes:
+    """Read a file; opening a pipe would hang, so it must be a regular one."""
+    return retrying.call(lambda: _read_once(path, limit_bytes))
 
 
-def _read_once(path: str) -> bytes:
+def _read_once(path: str, limit_bytes: int | None) -> bytes:
     with _open_regular(path) as file:
-        return file.read()
+        return file.read() if limit_bytes is None else read_first(file, limit_bytes)
+
+
+def read_first(file: BinaryIO, limit_bytes: int) -> bytes:
+    """Read no more than a file's first bytes, without taking memory for all that is allowed."""
+    buffered = io.BufferedReader(cast(io.RawIOBase, file))  # Reads on where a read gives less.
+    try:
+        size_bytes = os.fstat(file.fileno()).st_size
+        data = buffered.read(min(size_bytes + 1, limit_bytes))
+        if size_bytes < len(data) < limit_bytes:  # It grows, or tells no size, as those of /proc.
+            data += buffered.read(limit_bytes - len(data))
+        return data
+    finally:
+        buffered.detach()
 
 
 def _open_regular(path: str) -> BinaryIO:

@@ -41,9 +41,9 @@ class ObjectFiles:
         self._conditions: dict[str, bool] = {}
         self._turn = threading.Lock()
 
-    def read(self, uri: str) -> bytes:
-        """Read a whole object."""
-        return self._store.read(uri).data
+    def read(self, uri: str, limit_bytes: int | None = None) -> bytes:
+        """Read an object."""
+        return self._store.read(uri, 0, limit_bytes).data
 
     @contextmanager
     def open_file(self, uri: str) -> Iterator[BinaryIO]:

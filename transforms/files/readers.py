@@ -12,8 +12,13 @@ from beamvec.transforms.records.images import ImageRef
 class ImageReader(Protocol):
     """How images are read; picklable, and used by many threads at a time."""
 
-    def read(self, ref: ImageRef) -> ReadResult:
-        """Read an image as a whole, transient errors retried; errors are returned, not raised."""
+    def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:
+        """Read an image, transient errors retried; errors are returned, not raised.
+
+        Args:
+            ref: the image.
+            limit_bytes: read no more than its first bytes.
+        """
 
     def local_path(self, ref: ImageRef) -> str | None:
         """Return the path of a local file that holds just this image, None if there is none.
@@ -25,9 +30,9 @@ class ImageReader(Protocol):
 class FileReader:
     """Reads images that are files of their own, on any filesystem of Beam."""
 
-    def read(self, ref: ImageRef) -> ReadResult:
+    def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:
         """Read the file that the uri names."""
-        return storage.try_read(ref.uri)
+        return storage.try_read(ref.uri, limit_bytes)
 
     def local_path(self, ref: ImageRef) -> str | None:
         """Return the uri if it is a plain path.

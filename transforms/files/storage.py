@@ -100,11 +100,14 @@ class ReadResult(NamedTuple):
     retries: int
 
 
-def try_read(uri: str) -> ReadResult:
-    """Read a whole file, trying again what may pass, and never raise an `OSError`."""
+def try_read(uri: str, limit_bytes: int | None = None) -> ReadResult:
+    """Read a file, or no more than its first bytes, and never raise an `OSError`.
+
+    What may pass is tried again.
+    """
     with retrying.counted() as retries:
         try:
-            return ReadResult(bytes(_place(uri).read(uri)), None, retries())
+            return ReadResult(bytes(_place(uri).read(uri, limit_bytes)), None, retries())
         except OSError as error:
             return ReadResult(b"", error, retries())
 
