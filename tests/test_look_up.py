@@ -22,6 +22,10 @@ def test_what_cannot_be_looked_up_is_left_to_reading(uri):
     assert look_up(uri) == ImageRef(uri)
 
 
-def test_a_name_that_is_no_utf8_is_escaped(tmp_path):
+def test_a_uri_of_a_store_that_is_no_utf8_is_escaped():
+    assert look_up("s3://bucket/\udce9.jpg").uri == "s3://bucket/\\udce9.jpg"
+
+
+def test_a_name_that_is_no_utf8_is_a_file_uri(tmp_path):
     name = os.fsdecode(os.fsencode(tmp_path) + b"/\xe9.jpg")
-    assert look_up(name).uri == f"{tmp_path}/\\udce9.jpg"
+    assert look_up(name).uri == f"file://{tmp_path}/%E9.jpg"

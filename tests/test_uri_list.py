@@ -18,7 +18,7 @@ def uris(path) -> list[str]:
 def test_lists_are_taken_line_by_line(tmp_path):
     file = tmp_path / "list.txt"
     file.write_bytes(b"\xef\xbb\xbfa.jpg\r\n\r\n b c.jpg \ngs://bucket/d.jpg\nlatin-\xe9.jpg")
-    assert uris(file) == ["a.jpg", "b c.jpg", "gs://bucket/d.jpg", "latin-\\xe9.jpg"]
+    assert uris(file) == ["a.jpg", "b c.jpg", "gs://bucket/d.jpg", "file://latin-%E9.jpg"]
 
 
 def test_a_compressed_list_is_read(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import urllib.parse
 from typing import Protocol
 
 from beamvec.transforms.files import storage
@@ -27,20 +29,36 @@ class ImageReader(Protocol):
         """
 
 
+_FILE = "file://"
+
+
+def as_file_uri(path: str) -> str:
+    """Return the `file:` URI of a path, by its bytes (RFC 8089)."""
+    return _FILE + urllib.parse.quote(os.fsencode(path))
+
+
+def _path_of(uri: str) -> str:
+    """Return the path that a `file:` URI names; other URIs are returned as they are."""
+    if not uri.startswith(_FILE):
+        return uri
+    return os.fsdecode(urllib.parse.unquote_to_bytes(uri.removeprefix(_FILE)))
+
+
 class FileReader:
     """Reads images that are files of their own, on any filesystem of Beam."""
 
     def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:
         """Read the file that the uri names."""
-        return storage.try_read(ref.uri, limit_bytes)
+        return storage.try_read(_path_of(ref.uri), limit_bytes)
 
     def local_path(self, ref: ImageRef) -> str | None:
-        """Return the uri if it is a plain path.
+        """Return the uri if it is a plain path, or the path that a `file:` URI names.
 
         >>> FileReader().local_path(ImageRef("photos/a.jpg"))
         'photos/a.jpg'
         """
-        return ref.uri if storage.is_local(ref.uri) else None
+        path = _path_of(ref.uri)
+        return path if storage.is_local(path) else None
 
 
 FILES = FileReader()

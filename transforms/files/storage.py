@@ -146,11 +146,12 @@ def open_as_stored(uri: str) -> AbstractContextManager[BinaryIO]:
 def read_lines(path: str) -> Iterator[str]:
     r"""Yield the lines of a UTF-8 text file without their line ends, blank ones left out.
 
-    Compression is told by the name's extension. Bytes that are no UTF-8 come escaped, as `\xe9`.
+    Compression is told by the name's extension. Bytes that are no UTF-8 come as in
+    names of files, as `\udce9`.
     """
     with open_file(path) as file:
         while line := file.readline():
-            text = line.decode("utf-8", "backslashreplace").strip("\ufeff\r\n")
+            text = line.decode("utf-8", "surrogateescape").strip("\ufeff\r\n")
             if text.strip():
                 yield text
 
