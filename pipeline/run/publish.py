@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from beamvec.embeddings.layout import TABLE_DIRS, Layout, success_content
 from beamvec.embeddings.run_record import RunRecord
@@ -71,8 +72,7 @@ def _replace_parts(layout: Layout, claim: Claim, plan: Publication, check: Check
 
     def move(name: str) -> None:
         check()
-        # Whoever goes on with the same publication may have been here first.
-        if storage.exists(storage.join(staged.path, name)):
+        with suppress(FileNotFoundError):  # Somebody else who ends this publication was first.
             storage.rename(storage.join(staged.path, name), storage.join(layout.path, name))
 
     _do_all(move, (name for name in plan.added if name in waiting))
