@@ -95,6 +95,15 @@ def test_no_place_is_lost_when_decoders_die_before_they_are_ready():
             borrow(places)
 
 
+def test_a_lasting_error_is_not_waited_out():
+    def start() -> FakeDecoder:
+        raise PermissionError(13, "Permission denied", "python")
+
+    places = Places(1, start, start_s=HANG_S, stuck_s=HANG_S)
+    with pytest.raises(DecoderStartError, match=r"can be started: .*Permission denied"):
+        borrow(places)
+
+
 def test_who_is_alone_waits_for_the_others_and_holds_them_back():
     places, events = make(2), []
 

@@ -179,6 +179,10 @@ class Places:
             self._failing_since_s = self._failing_since_s or now
             if any(place.decoder for place in (*self._idle, *self._busy)):
                 return  # It goes on with fewer.
+            if isinstance(error, (FileNotFoundError, PermissionError)):  # Waiting does not help.
+                raise DecoderStartError(
+                    f"no process that decodes can be started: {self._failed_start}"
+                ) from error
             if now - self._failing_since_s >= self._start_s:
                 raise DecoderStartError(
                     f"no process that decodes could be started for {self._start_s:g} s: "

@@ -89,7 +89,8 @@ def _serve(
 
 def _take_turn(connection: socket.socket, stream: BinaryIO) -> None:
     send(connection, Signal("turn"))
-    assert receive(stream) == Signal("turn")
+    granted = receive(stream)
+    assert granted == Signal("turn")
 
 
 def decode_file(
