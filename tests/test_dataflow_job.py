@@ -215,7 +215,7 @@ def test_the_same_command_takes_up_a_failed_job_and_append_adds_to_it(
 @pytest.mark.usefixtures("store")
 def test_a_job_that_leaves_no_dataset_is_a_failure(service, capsys):
     assert submit(service) == 3
-    assert "the pipeline ended, but wrote no run.json" in capsys.readouterr().err
+    assert "the pipeline ended, but published no run.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
