@@ -15,20 +15,27 @@ from typing import Any
 
 import pytest
 
+from beamvec.transforms.files import storage
+
 _NAMES = ("replace", "rename", "unlink", "rmdir", "mkdir", "pwrite")
 """What changes files, but for writing into those with a temporary name; `pwrite` is of the lock."""
+
+
+_STORE_NAMES = ("write_if", "delete_if", "rename", "delete", "delete_files", "open_atomically")
 
 
 class Crash:
     """Counts the file operations below a folder, and kills before one of them.
 
     Args:
-        folder: where operations count.
+        folder: where operations count; a path, or the URI of a folder in a store.
         at: which of them is the first that is not done, from 0; None kills nothing.
     """
 
-    def __init__(self, folder: Path, at: int | None = None):
+    def __init__(self, folder: Path | str, at: int | None = None):
         self.count = 0
+        is_local = isinstance(folder, Path)
+        self._module, self._names = (os, _NAMES) if is_local else (storage, _STORE_NAMES)
         self._folder = str(folder)
         self._at = at
 
@@ -41,8 +48,8 @@ class Crash:
     def watch(self) -> Iterator[Crash]:
         """Count, and kill, while the block runs."""
         with pytest.MonkeyPatch.context() as patch:
-            for name in _NAMES:
-                patch.setattr(os, name, self._guard(getattr(os, name)))
+            for name in self._names:
+                patch.setattr(self._module, name, self._guard(getattr(self._module, name)))
             yield self
 
     def _guard(self, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -12,6 +12,8 @@ from conftest import hash_files
 from crashes import Crash
 
 from beamvec.embeddings import open_dataset
+from beamvec.pipeline.run import lease
+from object_stores import STORES, enter, leave
 
 MOMENTS = 8
 """Of each kind of run, spread over it; `BEAMVEC_CRASHES=all` kills before every operation."""
@@ -88,3 +90,45 @@ def test_a_run_killed_twice(extract, photos, tmp_path):
                 extract(*command, output=output)
         assert extract(*command, output=output) == 0
         assert describe(output) == expected, (first, second)
+
+
+@pytest.fixture(scope="module", params=STORES)
+def server(request):
+    server = STORES[request.param]()
+    yield server
+    server.stop()
+
+
+def describe_stored(server):
+    files = server.download("out/")
+    runs = json.loads(files["out/run.json"])
+    parts = {name: content for name, content in files.items() if name.endswith(".parquet")}
+    return parts, sorted(files), len(runs["appended"]), runs["counts"]["inputs"]
+
+
+@pytest.mark.parametrize("flags", [["--append"], ["--overwrite", "--resize", "crop"]])
+def test_a_run_killed_at_any_moment_on_a_store(
+    extract, photos, tmp_path, monkeypatch, server, flags
+):
+    output = f"{enter(server, tmp_path, monkeypatch)}/out"
+    begin = ["--input", photos / "group0", "--input", photos / "broken.jpg", *LENIENT]
+    command = ["--input", photos / "group1", *flags, *LENIENT]
+
+    def start():
+        leave(server)
+        assert extract(*begin, output=output) == 0
+
+    start()
+    with Crash(output).watch() as crash:
+        assert extract(*command, output=output) == 0
+    expected = describe_stored(server)
+    step = 1 if os.environ.get("BEAMVEC_CRASHES") == "all" else max(1, crash.count // 4)
+    for at in sorted({*range(0, crash.count, step), *range(crash.count - 3, crash.count)}):
+        start()
+        with Crash(output, at).watch():
+            extract(*command, output=output)
+        with monkeypatch.context() as patch:
+            patch.setattr(lease, "LEASE_S", -1.0)  # The lease of the dead run is over.
+            assert extract(*command, output=output) == 0
+        assert describe_stored(server) == expected, at
+    leave(server)
