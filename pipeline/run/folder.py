@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from beamvec.embeddings.layout import TABLE_DIRS, FolderState, Layout
-from beamvec.embeddings.run_record import RunRecord, Settings
+from beamvec.embeddings.run_record import MAX_BYTES, RunRecord, Settings
 from beamvec.errors import BeamvecError, OutputError
 from beamvec.pipeline.run.belongings import (
     clear_work,
@@ -69,9 +69,9 @@ def read_record(path: str) -> RunRecord | None:
         OutputError: if it cannot be read, or is none.
     """
     with _output_errors(f"cannot read {path}"):
-        content = storage.read_bytes(path) if storage.exists(path) else None
+        found = storage.read_versioned(path, MAX_BYTES + 1)
     try:
-        return (content and RunRecord.from_json(content, path)) or None
+        return RunRecord.from_json(found[0], path) if found else None
     except BeamvecError as error:
         raise OutputError(f"{error}; choose another `output`, or remove it") from error
 
