@@ -66,5 +66,5 @@ def build_pipeline(
         | "AllChunks" >> beam.Flatten()
         | "MergeShards" >> MergeShards(planned["shards"], target)
     )
-    accounts += [planned[ACCOUNTS], to_do[ACCOUNTS], merged]
+    accounts += [planned[ACCOUNTS], merged]
     accounts | "AllAccounts" >> beam.Flatten() | "CloseAccounts" >> CloseAccounts(begun)

@@ -18,14 +18,13 @@ from beamvec.embeddings.schema import Column
 from beamvec.transforms.files import storage
 from beamvec.transforms.output.sealed import (
     DamagedChunkError,
-    digest_uris,
     seal_chunk,
     unseal_chunk,
 )
 from beamvec.transforms.output.target import Target
 from beamvec.transforms.records import own_columns
-from beamvec.transforms.records.account import ACCOUNTS, Account
 from beamvec.transforms.records.chunks import Chunk, ChunkResult, Effort, EmbeddedChunk
+from beamvec.transforms.records.coders import CompressedCoder
 from beamvec.transforms.records.images import Failure, ImageInfo
 
 FINISHED = "finished"
@@ -93,7 +92,7 @@ def write_chunk(embedded: EmbeddedChunk, target: Target) -> ChunkResult:
     start = time.perf_counter()
     table = chunk_table(embedded, target.columns)
     digest = embedded.chunk.digest
-    storage.write_file(target.layout.chunk_file(digest), seal_chunk(table, digest))
+    storage.write_file(target.layout.chunk_file(digest), seal_chunk(table, embedded.chunk))
     effort = embedded.effort + Effort(write_s=time.perf_counter() - start)
     return _result(embedded.chunk, effort, embedded.load_id)
 
@@ -103,25 +102,17 @@ def _result(chunk: Chunk, effort: Effort, load_id: str | None) -> ChunkResult:
         shard=chunk.shard,
         position=chunk.position,
         digest=chunk.digest,
-        uris=_digest_uris(chunk),
         images=len(chunk.refs),
         taken_over=load_id is None,
         effort=effort,
         load_id=load_id,
         finished_s=int(time.time()) if load_id else 0,
+        was_damaged=chunk.was_damaged,
     )
 
 
-def _digest_uris(chunk: Chunk) -> str:
-    return digest_uris(ref.uri for ref in chunk.refs)
-
-
 class SkipFinished(beam.PTransform[Any, Any]):
-    """Set aside chunks whose file is there and whole: `Chunk` -> a dict.
-
-    It has the `chunks` that are to be computed, results of the `finished` ones, and `accounts` of
-    files that were damaged, whose chunks are computed again.
-    """
+    """Set aside chunks whose file is whole: `Chunk` -> dict of `chunks` and `finished` results."""
 
     def __init__(self, target: Target):
         super().__init__()
@@ -130,20 +121,19 @@ class SkipFinished(beam.PTransform[Any, Any]):
     def expand(self, chunks: PCollection[Chunk]) -> dict[str, PCollection[Any]]:
         """Apply the transform."""
         look = beam.FlatMap(_skip_finished, self._target)
-        split = chunks | "LookForFile" >> look.with_outputs(FINISHED, ACCOUNTS, main="chunks")
-        return {name: split[name] for name in ("chunks", FINISHED, ACCOUNTS)}
+        split = chunks | "LookForFile" >> look.with_outputs(FINISHED, main="chunks")
+        return {"chunks": split["chunks"], FINISHED: split[FINISHED]}
 
 
 def _skip_finished(chunk: Chunk, target: Target) -> Iterator[Chunk | TaggedOutput[str, Any]]:
     try:
         content = storage.read_bytes(target.layout.chunk_file(chunk.digest))
-        unseal_chunk(content, chunk.digest, _digest_uris(chunk))
+        unseal_chunk(content, chunk.digest)
     except FileNotFoundError:
         yield chunk
     except DamagedChunkError:
         Metrics.counter("beamvec", "chunks_damaged").inc()
-        yield TaggedOutput(ACCOUNTS, Account(damaged=1))
-        yield chunk
+        yield chunk._replace(was_damaged=True)
     else:
         Metrics.counter("beamvec", "images_taken_over").inc(len(chunk.refs))
         yield TaggedOutput(FINISHED, _result(chunk, Effort(), load_id=None))
@@ -160,3 +150,6 @@ class WriteChunks(beam.PTransform[Any, Any]):
         """Apply the transform."""
         write = beam.Map(write_chunk, self._target)
         return embedded | "WriteFile" >> write.with_output_types(ChunkResult)
+
+
+beam.coders.registry.register_coder(ChunkResult, CompressedCoder)

@@ -83,6 +83,7 @@ def _account_chunk(chunk: ChunkResult, embeddings: int) -> Account:
         embeddings=embeddings,
         chunks=1,
         taken_over=chunk.images if chunk.taken_over else 0,
+        damaged=int(chunk.was_damaged),
         effort=chunk.effort,
         load_ids=frozenset([chunk.load_id] if chunk.load_id else []),
         images_at=Counter({} if chunk.taken_over else {chunk.finished_s: chunk.images}),
@@ -107,7 +108,7 @@ def _read_chunk(chunk: ChunkResult, target: Target) -> pa.Table:
     path = target.layout.chunk_file(chunk.digest)
     again = "the same command computes it again"
     try:
-        return unseal_chunk(storage.read_bytes(path), chunk.digest, chunk.uris)
+        return unseal_chunk(storage.read_bytes(path), chunk.digest)
     except FileNotFoundError as error:
         raise OSError(f"{path} has been removed while the run went on; {again}") from error
     except DamagedChunkError as error:

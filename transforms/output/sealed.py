@@ -1,4 +1,4 @@
-"""A chunk file as bytes: Parquet with the SHA-256 of all of it, and the digest of its chunk inside.
+"""A chunk file as bytes: Parquet with the SHA-256 of all of it, and what was planned for it inside.
 
 The checksum is a value in Parquet's footer, and is taken over the file with zeros in its place: so
 a chunk file is a Parquet file like any other.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable
+import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beamvec.embeddings import schema
+from beamvec.transforms.records.chunks import Chunk
 
 _KEY = "beamvec.sha256"
 _BLANK = b"0" * 64
@@ -25,15 +26,16 @@ class DamagedChunkError(Exception):
     """A chunk file does not hold what was written, or what was planned."""
 
 
-def seal_chunk(rows: pa.Table, digest: str) -> bytes:
+def seal_chunk(rows: pa.Table, chunk: Chunk) -> bytes:
     """Return the content of a chunk file.
 
     Args:
         rows: the chunk's, see `beamvec.embeddings.schema.chunk_schema`.
-        digest: of the chunk.
+        chunk: what was planned.
     """
     file = io.BytesIO()
-    target = _name_chunk(rows.schema, digest)
+    plan = {"chunk": chunk.digest, "uris": _digest_uris([ref.uri for ref in chunk.refs])}
+    target = schema.with_metadata(rows.schema, plan)
     with pq.ParquetWriter(file, target, **schema.parquet_options(target)) as writer:
         writer.write_table(rows.cast(target))
         writer.add_key_value_metadata({_KEY: _BLANK.decode()})
@@ -42,13 +44,12 @@ def seal_chunk(rows: pa.Table, digest: str) -> bytes:
     return b"".join((blank[:start], _digest(blank), blank[end:]))
 
 
-def unseal_chunk(content: bytes, digest: str, uris: str) -> pa.Table:
+def unseal_chunk(content: bytes, digest: str) -> pa.Table:
     """Return the rows of a chunk file.
 
     Args:
         content: of the file.
         digest: of the chunk that it should be.
-        uris: of the images that it should hold, see `digest_uris`.
 
     Raises:
         DamagedChunkError: if a single bit of it has changed, or it is of another chunk.
@@ -59,16 +60,12 @@ def unseal_chunk(content: bytes, digest: str, uris: str) -> pa.Table:
     # Chunks are small: threads would cost more than they save, and read_table three times as much.
     with pq.ParquetFile(pa.BufferReader(content)) as file:
         rows = file.read(use_threads=False)
-    name = schema.METADATA_KEY
-    if rows.schema.metadata[name] != _name_chunk(rows.schema, digest).metadata[name]:
+    plan = json.loads(rows.schema.metadata[schema.METADATA_KEY])
+    if plan["chunk"] != digest:
         raise DamagedChunkError("it is of another chunk")
-    if digest_uris(rows[schema.URI].to_pylist()) != uris:
+    if _digest_uris(rows[schema.URI].to_pylist()) != plan["uris"]:
         raise DamagedChunkError("its images are not those that were planned")
     return rows
-
-
-def _name_chunk(rows: pa.Schema, digest: str) -> pa.Schema:
-    return schema.with_metadata(rows, {"chunk": digest})
 
 
 def _find_seal(content: bytes) -> tuple[int, int]:
@@ -87,10 +84,6 @@ def _digest(content: bytes) -> bytes:
     return digest.hexdigest().encode()
 
 
-def digest_uris(uris: Iterable[str]) -> str:
-    """Return the SHA-256, in hex, over uris in their order.
-
-    >>> digest_uris(["a", "b"]) == digest_uris(["a', 'b"])
-    False
-    """
-    return hashlib.sha256(repr(list(uris)).encode()).hexdigest()
+def _digest_uris(uris: list[str]) -> str:
+    """Return the SHA-256, in hex, over uris in their order."""
+    return hashlib.sha256(repr(uris).encode()).hexdigest()

@@ -30,22 +30,28 @@ class Chunk(NamedTuple):
         position: place of the chunk in its shard, from 0.
         digest: SHA-256 in hex over the refs and every setting that changes a value in the output.
         refs: the images, sorted by uri, each uri once.
+        was_damaged: whether an earlier run's file of it was damaged, so that it is computed again.
     """
 
     shard: int
     position: int
     digest: str
     refs: tuple[ImageRef, ...]
+    was_damaged: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the refs as columns."""
-        return _restore_chunk, (*self[:-1], pack_refs(self.refs))
+        return _restore_chunk, (*self[:3], pack_refs(self.refs), self.was_damaged)
 
 
 def _restore_chunk(
-    shard: int, position: int, digest: str, columns: tuple[tuple[Any, ...], ...]
+    shard: int,
+    position: int,
+    digest: str,
+    columns: tuple[tuple[Any, ...], ...],
+    was_damaged: bool,
 ) -> Chunk:
-    return Chunk(shard, position, digest, unpack_refs(columns))
+    return Chunk(shard, position, digest, unpack_refs(columns), was_damaged)
 
 
 @dataclass(frozen=True)
@@ -116,20 +122,20 @@ class ChunkResult(NamedTuple):
         shard: index of the output part.
         position: place in the shard.
         digest: names the chunk file.
-        uris: SHA-256, in hex, over the uris that were planned for it.
         images: images in the chunk, failed ones included.
         taken_over: whether an earlier run computed it.
         effort: what this run spent on it.
         load_id: names the load of the model that served it, None if taken over.
         finished_s: when its file was written, in whole seconds since 1970; 0 if taken over.
+        was_damaged: whether an earlier run's file of it was damaged.
     """
 
     shard: int
     position: int
     digest: str
-    uris: str
     images: int
     taken_over: bool
     effort: Effort
     load_id: str | None
     finished_s: int = 0
+    was_damaged: bool = False

@@ -10,7 +10,7 @@ from apache_beam.coders import Coder
 
 
 class CompressedCoder(Coder):
-    """A coder for records that hold many `ImageRef`s.
+    """A coder for records of which many cross a shuffle, such as those of many `ImageRef`s.
 
     A runner may hold all of a run's images between two steps; in a block of them a ref takes 10 to
     40 bytes, as its name has it, and alone well over a hundred.
