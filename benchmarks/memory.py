@@ -60,7 +60,7 @@ def measure_peak_mb(images: Path, model: str, output: Path) -> float:
 
 def make_small_model(path: str) -> None:
     """Save a convolutional model for images of 64 x 64 pixels, which costs next to nothing."""
-    from beamvec.transforms.inference.export import as_feature_vector
+    from beamvec.transforms.export.saved_model import as_feature_vector
     from beamvec.transforms.inference.model_files import import_tensorflow
 
     tf = import_tensorflow()

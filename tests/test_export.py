@@ -23,7 +23,7 @@ def test_exported_models_equal_keras(tmp_path, name, capsys):
     import keras
     import tensorflow_hub as hub
 
-    from beamvec.transforms.inference.export import KERAS_MODULES
+    from beamvec.transforms.export.keras_models import KERAS_MODULES
 
     keras.utils.set_random_seed(3)
     module = getattr(keras.applications, KERAS_MODULES[name])

@@ -58,7 +58,7 @@ def find_photographs() -> list[str]:
 def find_model() -> str:
     """Return the hub's model if it can be reached, else a stand-in with random weights."""
     from beamvec.errors import ModelError
-    from beamvec.transforms.inference.export import export_model
+    from beamvec.transforms.export.keras_models import export_model
     from beamvec.transforms.inference.model_files import ModelFiles
 
     try:

@@ -11,7 +11,7 @@ from beamvec.errors import ArgumentError
 from beamvec.pipeline.commands.summary import RANDOM_WEIGHTS
 from beamvec.pipeline.terminal import show
 from beamvec.redact import redact
-from beamvec.transforms.inference.export import export_model
+from beamvec.transforms.export.keras_models import export_model
 from beamvec.transforms.inference.model import load_model
 from beamvec.transforms.inference.spec import ModelSpec
 

@@ -13,8 +13,8 @@ from beamvec.pipeline.spelling import did_you_mean
 from beamvec.pipeline.units import parse_size
 from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
 from beamvec.transforms.decoding.resize import RESIZE_MODES
+from beamvec.transforms.export.keras_models import KERAS_MODULES
 from beamvec.transforms.inference.engine import PRECISIONS
-from beamvec.transforms.inference.export import KERAS_MODULES
 from beamvec.transforms.inference.registry import ENGINES
 from beamvec.transforms.inference.spec import DEFAULT_BATCH_SIZE, DEFAULT_ENGINE, DEFAULT_MODEL
 from beamvec.transforms.inputs.registry import SOURCES
