@@ -52,8 +52,8 @@ def parse(cls: type[Record], content: Any, path: str, where: str = "") -> Record
     """Make a dataclass of a JSON object; keys that it does not have are left out.
 
     Args:
-        cls: the dataclass; its fields may be str, int, float, a literal, another dataclass, one of
-            these or None, a tuple of one of them, or a dict of strings to one of them.
+        cls: the dataclass; its fields may be str, bool, int, float, a literal, another dataclass,
+            one of these or None, a tuple of one of them, or a dict of strings to one of them.
         content: what JSON holds.
         path: names the file in errors.
         where: the place in it.
@@ -96,6 +96,6 @@ def _convert(value: Any, hint: Any, path: str, place: str) -> Any:
         return float(value)
     if hint is int and type(value) is int and -_LARGE_COUNT < value < _LARGE_COUNT:
         return value
-    if hint is str and type(value) is str:
+    if hint in (str, bool) and type(value) is hint:
         return value
     raise DatasetError(f"{path} is damaged: {place} is {json.dumps(value)[:60]}")

@@ -1,0 +1,74 @@
+"""What a model is and what it wants to see: `ModelSpec`, which each dataset records.
+
+The names of its fields are those of a `beamvec.json` beside a model, of `--spec NAME=VALUE` and of
+the flags of `beamvec model spec`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+AxisOrder = Literal["NHWC", "NCHW"]
+Channels = Literal["RGB", "BGR"]
+Dtype = Literal["float32", "float16", "uint8"]
+Resize = Literal["stretch", "crop", "pad"]
+Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+Pool = Literal["none", "mean", "cls"]
+Normalize = Literal["none", "l2"]
+
+UNIT_SCALE = 1 / 255
+"""The scale that turns 0..255 into 0..1."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How uint8 images become a model's input, and how its output becomes embeddings.
+
+    Decoders give uint8 [N, size, size, 3] RGB. The model gets `(pixels * scale - mean) / std`, in
+    its own layout, order of channels and dtype; an embedding is what it returns, pooled and
+    normalised, as float32 [N, dimension]. The defaults are the TF-Hub image feature vector
+    interface: https://www.tensorflow.org/hub/common_signatures/images#image_feature_vector.
+
+    Attributes:
+        input_name: the input that takes the images; empty for the only one.
+        layout: the order of the input's axes.
+        dtype: of the input.
+        size: S, width and height of the input in pixels; 0 until the model has told it.
+        channels: the order of the colours.
+        scale: what pixels, 0 to 255, are multiplied with first.
+        mean: what is taken off then, of red, green and blue.
+        std: what is divided by then, of red, green and blue.
+        resize: how images become square: `stretch` changes the aspect ratio, `crop` resizes the
+            short side to `size / crop_ratio` and takes the centre, `pad` resizes the long side and
+            adds black bars.
+        interpolation: Pillow's filter that resizes.
+        antialias: whether that filter widens with the reduction, as Pillow's do.
+        crop_ratio: see `resize`, in (0, 1].
+        signature: of a SavedModel; empty for the object itself if it can be called with
+            `training=False`, else `serving_default`.
+        output_name: the output that holds the features; empty for the only one, or the one
+            that is called `feature_vector` or `default`.
+        pool: what is done to an output of rank 3 or 4: `mean` over its places (of tokens all),
+            or `cls`, the first token.
+        normalize: `l2` divides each embedding by its length.
+        dimension: D, length of an embedding; 0 until the model has told it.
+    """
+
+    input_name: str = ""
+    layout: AxisOrder = "NHWC"
+    dtype: Dtype = "float32"
+    size: int = 0
+    channels: Channels = "RGB"
+    scale: float = UNIT_SCALE
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    resize: Resize = "stretch"
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = True
+    crop_ratio: float = 0.875
+    signature: str = ""
+    output_name: str = ""
+    pool: Pool = "none"
+    normalize: Normalize = "none"
+    dimension: int = 0
