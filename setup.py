@@ -42,6 +42,7 @@ setup(
         "aws": ["apache-beam[aws]"],
         "gpu": ["tensorflow[and-cuda]"],
         "openvino": ["openvino>=2025.0,<2027"],
+        "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2"],
         "yaml": ["apache-beam[yaml]"],
         # Rivals in the benchmarks, which say so where one is missing; too large for the lock file.
         "bench": [

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import inputs
 import processes
-from beamvec.transforms.inference.spec import DEFAULT_BATCH_SIZE
+from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE
 from inputs import FLOAT32, Setup, Variant
 from measure import Failed, Goal, Report, take_turns
 

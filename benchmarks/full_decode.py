@@ -13,15 +13,13 @@ from PIL import JpegImagePlugin
 
 from beamvec.transforms.decoding.pixels import DecodedImage
 from beamvec.transforms.decoding.pixels import decode_image as decode_reduced
-from beamvec.transforms.decoding.resize import Resize
+from beamvec.transforms.decoding.resize import Resizing
 
 
-def decode_image(
-    data: bytes, size: int, resize: Resize, before_large: Callable[[], None]
-) -> DecodedImage:
+def decode_image(data: bytes, resizing: Resizing, before_large: Callable[[], None]) -> DecodedImage:
     """Decode an image as `decode_image` of `pixels` does, but at full scale."""
     with mock.patch.object(JpegImagePlugin.JpegImageFile, "draft"):
-        return decode_reduced(data, size, resize, before_large)
+        return decode_reduced(data, resizing, before_large)
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ import numpy as np
 import inputs
 import processes
 from accuracy import read_directions
-from beamvec.transforms.inference.spec import DEFAULT_BATCH_SIZE
+from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE
 from inputs import FLOAT32, Setup, Variant
 from measure import Goal, Report, take_turns
 

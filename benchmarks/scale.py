@@ -24,6 +24,7 @@ from typing import NamedTuple
 import inputs
 import processes
 from beamvec.transforms.decoding.pixels import decode_image
+from beamvec.transforms.decoding.resize import Resizing
 from inputs import Setup
 from measure import Failed, Goal, Report
 from memory import SMALL_SIZE
@@ -138,7 +139,7 @@ def _read_usage(pid: int) -> tuple[float, float]:
 def _decode_us(files: list[bytes]) -> float:
     begin = time.process_time()
     for i in range(_SAMPLE):
-        decode_image(files[i % len(files)], SMALL_SIZE)
+        decode_image(files[i % len(files)], Resizing(SMALL_SIZE))
     return (time.process_time() - begin) / _SAMPLE * 1e6
 
 
@@ -146,10 +147,10 @@ def measure_model_us(model: str) -> float:
     """Return the CPU time that the model takes for an image, in microseconds."""
     import numpy as np
 
+    from beamvec.transforms.inference.config import ModelConfig
     from beamvec.transforms.inference.model import load_model
-    from beamvec.transforms.inference.spec import ModelSpec
 
-    loaded = load_model(ModelSpec(model))
+    loaded = load_model(ModelConfig(model))
     pixels = np.zeros((_CALLED, loaded.input_size, loaded.input_size, 3), np.uint8)
     begin = time.process_time()
     loaded.embed_pixels(pixels)

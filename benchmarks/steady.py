@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING
 
 import inputs
 import processes
+from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE, ModelConfig
 from beamvec.transforms.inference.engine import Precision
-from beamvec.transforms.inference.spec import DEFAULT_BATCH_SIZE, ModelSpec
 from beamvec.transforms.machine import count_cpus
 from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.images import ImageRef
@@ -74,7 +74,7 @@ def measure_rates(
     """Return the images/s of decoding alone, of the model alone, and of the pipeline."""
     from beamvec.transforms.inference.model import load_model
 
-    loaded = load_model(ModelSpec(model, engine, precision))
+    loaded = load_model(ModelConfig(model, engine, precision))
     refs = tuple(ImageRef(path) for path in Path(listed).read_text().splitlines())
     # Whole batches for all threads: a last odd one would lower the bound.
     whole = DEFAULT_BATCH_SIZE * count_cpus()
@@ -98,11 +98,12 @@ def time_parts(refs: tuple[ImageRef, ...], model: FeatureModel) -> tuple[float, 
     """Return the seconds to decode images, and to call the model on them afterwards."""
     from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
     from beamvec.transforms.decoding.pool import SharedPool
+    from beamvec.transforms.decoding.resize import make_resizing
 
     begin = time.perf_counter()
     chunk, pool = Chunk(0, 0, "", refs), SharedPool().get()
     with ThreadPoolExecutor(READ_THREADS) as readers:
-        pixels = decode_chunk(chunk, model.input_size, "stretch", readers, pool).pixels
+        pixels = decode_chunk(chunk, make_resizing(model.spec), readers, pool).pixels
     decoded = time.perf_counter()
     starts = range(0, len(pixels), DEFAULT_BATCH_SIZE)
     with ThreadPoolExecutor(count_cpus()) as workers:

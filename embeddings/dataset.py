@@ -269,7 +269,7 @@ class Dataset:
             f"Dataset({str(self)!r})\n"
             f"  rows      {len(self):,} x {self.dimension} float32\n"
             f"  model     {self.run.model} ({settings.fingerprint[:12]})\n"
-            f"  settings  {settings.resize}, {settings.precision}, {settings.engine}\n"
+            f"  settings  {self.run.spec.resize}, {settings.precision}, {settings.engine}\n"
             f"  columns   {', '.join([*common, *settings.columns])}\n"
             f"  failures  {failures:,}"
         )

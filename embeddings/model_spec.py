@@ -11,7 +11,7 @@ from typing import Literal
 
 AxisOrder = Literal["NHWC", "NCHW"]
 Channels = Literal["RGB", "BGR"]
-Dtype = Literal["float32", "float16", "uint8"]
+Dtype = Literal["float32", "float16", "float64", "uint8", "int32"]
 Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
 Pool = Literal["none", "mean", "cls"]
@@ -72,3 +72,41 @@ class ModelSpec:
     pool: Pool = "none"
     normalize: Normalize = "none"
     dimension: int = 0
+
+    def describe_input(self) -> str:
+        """Describe what the model gets, as `float32 [N, 224, 224, 3] RGB in [0, 1]`.
+
+        >>> ModelSpec(size=224, layout="NCHW", scale=1.0, channels="BGR").describe_input()
+        'float32 [N, 3, 224, 224] BGR in [0, 255]'
+        """
+        size = self.size
+        shape = f"{size}, {size}, 3" if self.layout == "NHWC" else f"3, {size}, {size}"
+        ranges = {
+            (round(-mean / std, 3) + 0.0, round((255 * self.scale - mean) / std, 3))
+            for mean, std in zip(self.mean, self.std, strict=True)
+        }
+        text = f"(pixels * {self.scale:.6g} - {_list(self.mean)}) / {_list(self.std)}"
+        if len(ranges) == 1:
+            [(low, high)] = ranges
+            text = f"[{low:g}, {high:g}]"
+        return f"{self.dtype} [N, {shape}] {self.channels} in {text}"
+
+    def describe_output(self) -> str:
+        """Describe an embedding and where it is taken from, as `float32 [N, 2048]`."""
+        notes = [
+            *([f"output {self.output_name}"] if self.output_name else []),
+            *([f"signature {self.signature}"] if self.signature else []),
+            *([f"{self.pool} pooled"] if self.pool != "none" else []),
+            *([f"{self.normalize} normalised"] if self.normalize != "none" else []),
+        ]
+        return f"float32 [N, {self.dimension}]" + "".join(f", {note}" for note in notes)
+
+    def describe_resize(self) -> str:
+        """Describe how images become square, as `stretch, bilinear`."""
+        ratio = f" {self.crop_ratio:.4g}" if self.resize == "crop" else ""
+        antialias = "" if self.antialias else ", not antialiased"
+        return f"{self.resize}{ratio}, {self.interpolation}{antialias}"
+
+
+def _list(values: tuple[float, ...]) -> str:
+    return "(" + ", ".join(f"{value:.6g}" for value in values) + ")"

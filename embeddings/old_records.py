@@ -7,7 +7,7 @@ from typing import Any
 
 
 def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the JSON of format 1 into that of this one, as far as it is sound.
+    """Turn the JSON of an earlier format into that of this one, as far as it is sound.
 
     Not the version tells them apart, but the model, which was an object: a dataset of format 1 that
     was appended to keeps its version, and is written as it is now.
@@ -15,6 +15,12 @@ def upgrade(content: Mapping[str, Any]) -> dict[str, Any]:
     upgraded = dict(content)
     if isinstance(content.get("model"), dict):
         upgraded |= _upgrade_run(content, content["model"])
+    settings = upgraded.get("settings")
+    if isinstance(settings, dict) and "resize" in settings:
+        resize = {"resize": settings["resize"]}
+        upgraded["settings"] = {"said": resize, **settings}
+        told = {"size": upgraded.get("input_size", 0), "dimension": upgraded.get("dimension", 0)}
+        upgraded["spec"] = resize | told
     if isinstance(content.get("files"), dict):  # Sizes only, in format 2.
         upgraded["files"] = {
             name: {"size_bytes": file} if isinstance(file, int) else file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterable
@@ -90,8 +91,8 @@ def _describe_kind(dataset: Dataset) -> dict[str, Any]:
     settings = dataset.settings
     return {
         "model": settings.fingerprint,
+        **{name: str(value) for name, value in dataclasses.asdict(dataset.run.spec).items()},
         "dimension": str(dataset.dimension),
-        "resize": settings.resize,
         "precision": settings.precision,
         "engine": settings.engine,
         "columns": dataset.schema,

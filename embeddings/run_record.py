@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from beamvec.embeddings.layout import FAILURES_DIR
+from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.embeddings.old_records import upgrade
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.embeddings.typed_json import load_object, parse
@@ -23,6 +24,7 @@ MAX_BYTES = 128 << 20
 """What a `run.json` may have: that of some hundred thousand parts."""
 
 _EXAMPLE_LENGTH = 90
+_CONVENTION = ModelSpec()
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Settings:
 
     Attributes:
         fingerprint: SHA-256, in hex, of the model's files.
-        resize: how images become square.
+        said: what is said of the model, beside it and for the run; what it tells itself is not in
+            it, but follows from the fingerprint.
         precision: what the model computed in.
         engine: what ran it.
         rows_per_shard: rows in a part, on average.
@@ -41,7 +44,7 @@ class Settings:
     """
 
     fingerprint: str
-    resize: str = "stretch"
+    said: ModelSpec = _CONVENTION
     precision: str = "float32"
     engine: str = "tensorflow"
     rows_per_shard: int = 50_000
@@ -52,11 +55,16 @@ class Settings:
     def differences(self, wanted: Settings) -> str:
         """Say in what these settings are not those that are wanted; formats do not count.
 
-        >>> Settings("f" * 64).differences(Settings("f" * 64, resize="crop", format_version=2))
+        >>> crop = ModelSpec(resize="crop")
+        >>> Settings("f" * 64).differences(Settings("f" * 64, crop, format_version=2))
         'resize is stretch, not crop'
         """
-        names = [item.name for item in dataclasses.fields(self) if item.name != "format_version"]
-        pairs = [(name, getattr(self, name), getattr(wanted, name)) for name in names]
+        pairs = [
+            (item.name, getattr(one, item.name), getattr(other, item.name))
+            for one, other in ((self, wanted), (self.said, wanted.said))
+            for item in dataclasses.fields(one)
+            if item.name not in ("format_version", "said")
+        ]
         return ", ".join(
             f"{'model' if name == 'fingerprint' else name} is {found}, not {other}"
             for name, found, other in pairs
@@ -191,6 +199,8 @@ class RunRecord:
         generation: 0 for the run that makes a dataset, n for the n-th that appends to it.
         state: `running` until the end; a run that was killed stays so. `failed` or `finished`.
         error: why it failed, None if it did not.
+        spec: what the model got, and where its features were, complete.
+        spec_source: who said so, for people.
         input_size: S, width and height of the model's input in pixels.
         weights: what `beamvec model export` noted of the weights, such as `random`; None for
             models from elsewhere.
@@ -217,6 +227,8 @@ class RunRecord:
     generation: int = 0
     state: RunState = "finished"
     error: str | None = None
+    spec: ModelSpec = _CONVENTION
+    spec_source: str = ""
     input_size: int = 0
     weights: str | None = None
     input: InputRecord = InputRecord()
@@ -272,10 +284,11 @@ class RunRecord:
             "fingerprint": settings.fingerprint,
             "dimension": self.dimension,
             "input_size": self.input_size,
-            "resize": settings.resize,
+            "resize": self.spec.resize,
             "precision": settings.precision,
             "engine": settings.engine,
             "version": self.version,
+            "spec": dataclasses.asdict(self.spec),
         }
 
     def to_json(self) -> str:

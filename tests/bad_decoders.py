@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from beamvec.transforms.decoding.pixels import DecodedImage, decode_image
+from beamvec.transforms.decoding.resize import Resizing
 
 
-def decode(data: bytes, size: int, resize: str, before_large) -> DecodedImage:
+def decode(data: bytes, resizing: Resizing, before_large) -> DecodedImage:
     """Decode as Pillow does, but die or hang where the file's end says so."""
     command, _, argument = data[-200:].rpartition(b"@@")[2].decode("latin-1").partition(" ")
     if command == "crash":
@@ -42,7 +43,7 @@ def decode(data: bytes, size: int, resize: str, before_large) -> DecodedImage:
             log.flush()
             time.sleep(0.1)
             log.write("out ")
-    return decode_image(data, size, resize, before_large)
+    return decode_image(data, resizing, before_large)
 
 
 def _meet(folder: Path) -> None:

@@ -24,10 +24,11 @@ from conftest import SHARED, hash_files
 
 import samples
 from beamvec.embeddings import open_dataset
+from beamvec.embeddings.model_spec import Resize
 from beamvec.transforms.decoding.decode import decode_chunk
 from beamvec.transforms.decoding.decoder import CRASHED, TIMED_OUT
 from beamvec.transforms.decoding.pool import DecoderPool
-from beamvec.transforms.decoding.resize import RESIZE_MODES, Resize
+from beamvec.transforms.decoding.resize import RESIZE_MODES, Resizing
 from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.images import ImageRef
 from mutate import mutate
@@ -74,7 +75,7 @@ def decode_mutants(
         file = write_mutant(originals, index, folder)
         start = time.perf_counter()
         chunk = Chunk(0, 0, "", (ImageRef(str(file)),))
-        decoded = decode_chunk(chunk, samples.SIZE, resize, threads, decoders)
+        decoded = decode_chunk(chunk, Resizing(samples.SIZE, resize), threads, decoders)
         errors = [(failure.error_type, failure.message) for failure in decoded.failures]
         took_s = time.perf_counter() - start
         send.send(Outcome(index, str(file), errors[0] if errors else None, took_s))

@@ -193,7 +193,7 @@ def test_another_wish_after_half_a_publication_is_done_too(half_published, extra
     assert extract("--input", photos / "group1", "--overwrite", "--resize", "crop") == 0
     assert "is whole now" in capsys.readouterr().err
     content = json.loads((half_published / "run.json").read_text())
-    assert (content["settings"]["resize"], content["counts"]["inputs"]) == ("crop", 10)
+    assert (content["spec"]["resize"], content["counts"]["inputs"]) == ("crop", 10)
     assert content["appended"] == []
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import shutil
 
 from beamvec.pipeline.commands.main import main
-from beamvec.transforms.inference.model_files import (
-    ModelFiles,
-    write_weights_note,
-)
+from beamvec.transforms.inference.description import write_description
+from beamvec.transforms.inference.model_files import ModelFiles
 
 
 def test_model_check_tells_what_it_is(model_path, capsys):
@@ -24,7 +22,7 @@ def test_random_weights_are_named_in_the_summary_and_in_run_json(
 ):
     copy = tmp_path / "m"
     shutil.copytree(model_path, copy)
-    write_weights_note(str(copy), "random")
+    write_description(ModelFiles.fetch(str(copy)), {}, {"weights": "random"})
     assert extract("--input", photos / "group0", model=str(copy)) == 0
     assert "RANDOM WEIGHTS" in capsys.readouterr().out
     assert '"weights": "random"' in (tmp_path / "out" / "run.json").read_text()

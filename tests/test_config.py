@@ -8,14 +8,15 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.errors import ArgumentError, InputError
-from beamvec.pipeline.run.config import ExtractConfig, find_output, make_config, make_spec
-from beamvec.transforms.inference.spec import ModelSpec
+from beamvec.pipeline.run.config import ExtractConfig, find_output, make_config, make_model_config
+from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inputs.patterns import Patterns
 
 GIVEN = {"input": "photos", "output": "out"}
-CONFIG = ExtractConfig(Patterns(("photos",)), "out", ModelSpec("m"))
+CONFIG = ExtractConfig(Patterns(("photos",)), "out", ModelConfig("m"))
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,9 @@ CONFIG = ExtractConfig(Patterns(("photos",)), "out", ModelSpec("m"))
     [
         ({"output": ""}, "`output` is empty"),
         ({"output": None}, "`output` is empty"),
-        ({"resize": "strech"}, "`resize=strech`: it takes stretch, crop, pad"),
+        ({"resize": "strech"}, "`resize=strech` is unknown; it takes stretch, crop, pad"),
+        ({"spec": {"scale": "one"}}, "`spec`: scale=one is no number"),
+        ({"spec": {"scal": 1}}, "`spec`: a model has no scal; did you mean scale?"),
         ({"chunk_size": 0}, "`chunk_size=0` is out of range; it takes 1 to 100000"),
         ({"chunk_size": 100_001}, "`chunk_size=100001`"),
         ({"rows_per_shard": 0}, "`rows_per_shard=0` is out of range"),
@@ -34,7 +37,7 @@ CONFIG = ExtractConfig(Patterns(("photos",)), "out", ModelSpec("m"))
         ({"append": True, "overwrite": True}, "exclude each other"),
         ({"batch_size": 1}, "`batch_size=1` is out of range"),
         ({"engine": "jax"}, "`engine=jax` is none of beamvec's"),
-        ({"precision": "float8"}, "has no `precision=float8`"),
+        ({"precision": "float8"}, "`precision=float8` is unknown"),
         ({"model": ""}, "`model` is empty"),
         ({"input": None}, "nothing names the input"),
         ({"manifest": "a.csv"}, "`input` and `manifest` names the input"),
@@ -89,33 +92,38 @@ def test_an_output_without_a_filesystem_is_refused():
     ("changes", "expected"),
     [
         ({}, {}),
-        ({"resize": "pad"}, {"resize": "pad"}),
         ({"rows_per_shard": 7}, {"rows_per_shard": 7}),
         ({"max_file_size": 7}, {"max_file_size": 7}),
-        ({"model": ModelSpec("m", "openvino")}, {"engine": "openvino"}),
-        ({"model": ModelSpec("m", precision="bfloat16")}, {"precision": "bfloat16"}),
-        ({"chunk_size": 9, "append": True, "model": ModelSpec("other", batch_size=8)}, {}),
+        ({"model": ModelConfig("m", "openvino")}, {"engine": "openvino"}),
+        ({"model": ModelConfig("m", precision="bfloat16")}, {"precision": "bfloat16"}),
+        ({"chunk_size": 9, "append": True, "model": ModelConfig("other", batch_size=8)}, {}),
     ],
 )
 def test_settings_are_what_changes_a_byte_and_nothing_else(changes, expected):
-    usual = CONFIG.make_settings("ab")
-    assert usual.format_version == FORMAT_VERSION
-    assert replace(CONFIG, **changes).make_settings("ab") == replace(usual, **expected)
+    said = ModelSpec(resize="pad")
+    usual = CONFIG.make_settings("ab", said)
+    assert (usual.said, usual.format_version) == (said, FORMAT_VERSION)
+    assert replace(CONFIG, **changes).make_settings("ab", said) == replace(usual, **expected)
 
 
 def test_own_columns_are_settings():
     columns = pa.schema([pa.field("label", pa.string()), pa.field("score", pa.float64())])
-    made = replace(CONFIG, source=Patterns(("photos",), columns)).make_settings("ab")
+    made = replace(CONFIG, source=Patterns(("photos",), columns)).make_settings("ab", ModelSpec())
     assert made.columns == {"label": "string", "score": "double"}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "spec"),
+    ("arguments", "config"),
     [
-        ({}, ModelSpec()),
-        ({"require_gpu": True}, ModelSpec(device="gpu")),
-        ({"require_gpu": False, "batch_size": 8}, ModelSpec(batch_size=8)),
+        ({}, ModelConfig()),
+        ({"require_gpu": True}, ModelConfig(device="gpu")),
+        ({"require_gpu": False, "batch_size": 8}, ModelConfig(batch_size=8)),
+        ({"resize": "pad"}, ModelConfig(given=(("resize", "pad"),))),
+        (
+            {"spec": {"scale": "1/255", "mean": 1}, "trust_model": True},
+            ModelConfig(given=(("mean", (1.0,) * 3), ("scale", 1 / 255)), trusted=True),
+        ),
     ],
 )
-def test_a_spec_is_made_of_the_arguments_that_are_given(arguments, spec):
-    assert make_spec(arguments) == spec
+def test_a_config_is_made_of_the_arguments_that_are_given(arguments, config):
+    assert make_model_config(arguments) == config

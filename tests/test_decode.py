@@ -23,6 +23,7 @@ from beamvec.transforms.decoding.decode import DecodeImages, decode_chunk
 from beamvec.transforms.decoding.outcome import describe_error
 from beamvec.transforms.decoding.pixels import decode_image
 from beamvec.transforms.decoding.pool import SharedPool
+from beamvec.transforms.decoding.resize import Resizing
 from beamvec.transforms.files.storage import ReadResult
 from beamvec.transforms.planning.plan import plan_chunks
 from beamvec.transforms.records.chunks import Chunk
@@ -32,7 +33,9 @@ ORIENTATION = 0x0112
 
 
 def decode_pixels(image: Image.Image, format_: str = "PNG", size: int = 8, **options) -> np.ndarray:
-    return decode_image(samples.encode(image, format_, **options), size).pixels.astype(int)
+    return decode_image(samples.encode(image, format_, **options), Resizing(size)).pixels.astype(
+        int
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -49,8 +52,8 @@ def test_every_exif_orientation_is_undone(orientation, format_, resize):
     stored = ImageOps.exif_transpose(probe)
     exif[ORIENTATION] = orientation
     data = samples.encode(stored, format_, exif=exif, quality=95)
-    turned = decode_image(data, 24, resize)
-    straight = decode_image(samples.encode(upright, "PNG"), 24, resize)
+    turned = decode_image(data, Resizing(24, resize))
+    straight = decode_image(samples.encode(upright, "PNG"), Resizing(24, resize))
     assert (turned.width, turned.height) == (120, 80)
     assert np.abs(turned.pixels.astype(int) - straight.pixels).mean() < 3
 
@@ -59,7 +62,7 @@ def test_a_broken_exif_block_is_no_failure():
     data = samples.encode(
         samples.make_image(1), "JPEG", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff"
     )
-    assert decode_image(data, 8).width == 60
+    assert decode_image(data, Resizing(8)).width == 60
 
 
 def test_stretch_is_antialiased_bilinear():
@@ -71,14 +74,16 @@ def test_stretch_is_antialiased_bilinear():
 def test_crop_takes_the_centre_at_256_to_224():
     image = Image.new("RGB", (400, 200), "black")
     image.paste("white", (100, 0, 300, 200))  # The central square.
-    pixels = decode_image(samples.encode(image, "PNG"), 224, "crop").pixels
+    pixels = decode_image(samples.encode(image, "PNG"), Resizing(224, "crop")).pixels
     assert pixels.min() == 255  # 224 of 256: the border of the square lies outside.
     image.paste("black", (0, 0, 120, 200))
-    assert decode_image(samples.encode(image, "PNG"), 224, "crop").pixels.min() == 0
+    assert decode_image(samples.encode(image, "PNG"), Resizing(224, "crop")).pixels.min() == 0
 
 
 def test_pad_keeps_the_aspect_ratio_on_black():
-    pixels = decode_image(samples.encode(Image.new("RGB", (40, 20), "red"), "PNG"), 8, "pad").pixels
+    pixels = decode_image(
+        samples.encode(Image.new("RGB", (40, 20), "red"), "PNG"), Resizing(8, "pad")
+    ).pixels
     np.testing.assert_array_equal(pixels[2:6], np.broadcast_to([255, 0, 0], (4, 8, 3)))
     assert not pixels[:2].any()
     assert not pixels[6:].any()
@@ -109,9 +114,9 @@ def test_large_images_are_converted_in_blocks_to_the_same_pixels(mode, monkeypat
     else:
         image = samples.make_image(7).convert(mode)
         data = samples.encode(image, "PNG", **({"transparency": 3} if mode == "P" else {}))
-    whole = decode_image(data, 24).pixels
+    whole = decode_image(data, Resizing(24)).pixels
     monkeypatch.setattr(pixels_module, "BLOCK_PIXELS", 60 * 7 + 1)
-    np.testing.assert_array_equal(decode_image(data, 24).pixels, whole)
+    np.testing.assert_array_equal(decode_image(data, Resizing(24)).pixels, whole)
 
 
 def test_16_bit_values_take_little_memory_beside_the_image():
@@ -152,7 +157,7 @@ def test_animations_give_their_first_frame(format_):
     frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
     options = {"lossless": True} if format_ == "WEBP" else {}
     data = samples.encode(frames[0], format_, save_all=True, append_images=frames[1:], **options)
-    pixels = decode_image(data, 8).pixels
+    pixels = decode_image(data, Resizing(8)).pixels
     assert pixels[..., 0].min() >= 250
     assert pixels[..., 2].max() <= 5
 
@@ -160,7 +165,7 @@ def test_animations_give_their_first_frame(format_):
 def test_large_jpegs_are_decoded_at_reduced_scale_and_stay_faithful():
     image = samples.make_image(7, 2000, 1500)
     data = samples.encode(image, "JPEG", quality=95)
-    reduced = decode_image(data, 64)
+    reduced = decode_image(data, Resizing(64))
     full = np.asarray(image.resize((64, 64), Image.Resampling.BILINEAR), int)
     assert (reduced.width, reduced.height) == (2000, 1500)
     assert np.abs(reduced.pixels.astype(int) - full).mean() < 1.5
@@ -169,13 +174,13 @@ def test_large_jpegs_are_decoded_at_reduced_scale_and_stay_faithful():
 def test_bombs_are_refused_before_they_are_decoded(monkeypatch):
     monkeypatch.setattr(pixels_module, "MAX_PIXELS", 100)
     with pytest.raises(Image.DecompressionBombError, match="20 x 20 is more than 100 pixels"):
-        decode_image(samples.encode(Image.new("RGB", (20, 20)), "PNG"), 8)
+        decode_image(samples.encode(Image.new("RGB", (20, 20)), "PNG"), Resizing(8))
 
 
 def test_postscript_is_never_run():
     data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
     with pytest.raises(Image.UnidentifiedImageError):
-        decode_image(data, 8)
+        decode_image(data, Resizing(8))
 
 
 @settings(max_examples=150, deadline=None)
@@ -187,7 +192,7 @@ def test_mutated_files_give_pixels_or_an_exception_of_pillow(data):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     content = content[: data.draw(st.integers(0, len(content)))]
     try:
-        decoded = decode_image(bytes(content), 8)
+        decoded = decode_image(bytes(content), Resizing(8))
     except Exception as error:  # noqa: BLE001 The property is about any exception.
         name, message = describe_error(error)
         assert name
@@ -200,7 +205,7 @@ def test_mutated_files_give_pixels_or_an_exception_of_pillow(data):
 
 def test_error_messages_have_no_addresses_and_a_bounded_length():
     with pytest.raises(Image.UnidentifiedImageError) as caught:
-        decode_image(b"<html>not found</html>", 8)
+        decode_image(b"<html>not found</html>", Resizing(8))
     assert describe_error(caught.value) == ("UnidentifiedImageError", "cannot identify image file")
     assert len(describe_error(ValueError("x" * 10_000))[1]) == 301
     assert describe_error(ValueError("\x1b[31mred\x00")) == ("ValueError", "[31mred")
@@ -212,13 +217,13 @@ def test_chunks_keep_order_and_lose_nothing(photos, picks):
     files = sorted(str(file) for file in photos.rglob("*.*") if file.suffix != ".txt")
     (chunk,) = plan_chunks(0, [ImageRef(files[i]) for i in picks], 100, "")
     with ThreadPoolExecutor(3) as threads:
-        decoded = decode_chunk(chunk, 8, "stretch", threads, SharedPool().get())
+        decoded = decode_chunk(chunk, Resizing(8, "stretch"), threads, SharedPool().get())
     refs = [image.ref for image in decoded.images]
     assert sorted([*refs, *(failure.ref for failure in decoded.failures)]) == list(chunk.refs)
     assert refs == sorted(refs)
     for row, ref in zip(decoded.pixels, refs, strict=True):
         with open(ref.uri, "rb") as file:
-            np.testing.assert_array_equal(row, decode_image(file.read(), 8).pixels)
+            np.testing.assert_array_equal(row, decode_image(file.read(), Resizing(8)).pixels)
 
 
 class MemoryReader:
@@ -241,8 +246,8 @@ def test_images_come_from_the_reader_that_is_given():
     chunk = Chunk(0, 0, "", tuple(ImageRef(uri, 7) for uri in "abc"))
     with ThreadPoolExecutor(3) as threads:
         pool = SharedPool().get()
-        decoded = decode_chunk(chunk, 8, "stretch", threads, pool, MemoryReader(data))
-    np.testing.assert_array_equal(decoded.pixels, [decode_image(data["a"], 8).pixels])
+        decoded = decode_chunk(chunk, Resizing(8, "stretch"), threads, pool, MemoryReader(data))
+    np.testing.assert_array_equal(decoded.pixels, [decode_image(data["a"], Resizing(8)).pixels])
     (image,) = decoded.images
     sha256 = hashlib.sha256(data["a"]).hexdigest()
     assert image == ImageInfo(chunk.refs[0], sha256, 60, 40, "PNG", len(data["a"]))
@@ -255,9 +260,9 @@ def test_images_come_from_the_reader_that_is_given():
 def test_the_transform_decodes_with_the_pool_and_the_reader_that_it_is_given():
     data = {uri: samples.encode(samples.make_image(i), "PNG") for i, uri in enumerate("abcd")}
     chunks = [Chunk(0, i, "", (ImageRef(uri),)) for i, uri in enumerate(data)]
-    expected = [(uri, decode_image(data[uri], 8, "pad").pixels.sum()) for uri in data]
+    expected = [(uri, decode_image(data[uri], Resizing(8, "pad")).pixels.sum()) for uri in data]
     with beam.Pipeline() as pipeline:
-        decode = DecodeImages(8, "pad", SharedPool(1), MemoryReader(data))
+        decode = DecodeImages(Resizing(8, "pad"), SharedPool(1), MemoryReader(data))
         rows = (
             pipeline
             | beam.Create(chunks)
@@ -297,12 +302,12 @@ def test_bombs_of_every_format_are_refused(format_):
     data = bomb(format_)
     assert len(data) < 100_000
     with pytest.raises(Image.DecompressionBombError):
-        decode_image(data, 8)
+        decode_image(data, Resizing(8))
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_jpeg_of_100_megapixels_is_decoded():
     data = samples.encode(Image.new("RGB", (10_000, 10_000), (200, 100, 50)), "JPEG")
-    decoded = decode_image(data, 8)
+    decoded = decode_image(data, Resizing(8))
     assert (decoded.width, decoded.height) == (10_000, 10_000)
     assert np.abs(decoded.pixels.astype(int) - [200, 100, 50]).max() <= 2

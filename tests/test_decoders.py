@@ -31,6 +31,7 @@ from beamvec.transforms.decoding.places import DecoderStartError, PoolClosedErro
 from beamvec.transforms.decoding.pool import SLOW_PARCELS, DecoderError, DecoderPool, SharedPool
 from beamvec.transforms.decoding.process import decode_file
 from beamvec.transforms.decoding.reading import ImageFile, read_file
+from beamvec.transforms.decoding.resize import Resizing
 from beamvec.transforms.decoding.retries import decode_with_retries
 from beamvec.transforms.files.readers import FILES
 from beamvec.transforms.files.storage import ReadResult
@@ -53,15 +54,15 @@ def pool():
 
 
 def test_a_process_decodes_as_the_function_does(pool):
-    decoded = pool.decode(image(), 16, "crop")
-    expected = decode_image(image(), 16, "crop")
+    decoded = pool.decode(image(), Resizing(16, "crop"))
+    expected = decode_image(image(), Resizing(16, "crop"))
     np.testing.assert_array_equal(decoded.pixels, expected.pixels)
     assert decoded[1:] == expected[1:]
 
 
 def test_errors_of_pillow_come_through(pool):
     with pytest.raises(DecoderError, match="cannot identify image file") as caught:
-        pool.decode(b"text", 16, "stretch")
+        pool.decode(b"text", Resizing(16, "stretch"))
     assert caught.value.error_type == "UnidentifiedImageError"
 
 
@@ -77,9 +78,9 @@ def test_errors_of_pillow_come_through(pool):
 def test_a_file_that_brings_the_decoder_down_is_named(pool, ending, error_type, message):
     for _ in range(2):
         with pytest.raises(DecoderError, match=message) as caught:
-            pool.decode(image(ending), 16, "stretch")
+            pool.decode(image(ending), Resizing(16, "stretch"))
         assert caught.value.error_type == error_type
-    assert pool.decode(image(), 16, "stretch").width == 60
+    assert pool.decode(image(), Resizing(16, "stretch")).width == 60
 
 
 def sources(*contents: bytes | str) -> list[ImageFile]:
@@ -89,7 +90,7 @@ def sources(*contents: bytes | str) -> list[ImageFile]:
 @pytest.mark.parametrize("ending", ["@@crash ", "@@exit ", "@@hang "])
 def test_a_file_that_brings_the_decoder_down_costs_the_others_of_its_parcel_nothing(pool, ending):
     parcel = sources(image(), b"text", image(ending), image("more"))
-    outcomes = pool.decode_parcel(parcel, 16, "stretch")
+    outcomes = pool.decode_parcel(parcel, Resizing(16, "stretch"))
     errors = [outcome.error for outcome in outcomes]
     assert [outcome.image is None for outcome in outcomes] == [False, True, True, False]
     assert [error is None for error in errors] == [True, False, False, True]
@@ -104,14 +105,14 @@ def test_a_parcel_is_decoded_in_order(pool, tmp_path):
     for i in (1, 4):  # Those that are on disk are read by the process.
         (tmp_path / str(i)).write_bytes(files[i])
     contents = [str(tmp_path / str(i)) if i in (1, 4) else file for i, file in enumerate(files)]
-    outcomes = pool.decode_parcel(sources(*contents), 16, "stretch")
+    outcomes = pool.decode_parcel(sources(*contents), Resizing(16, "stretch"))
     for file, outcome in zip(files, outcomes, strict=True):
-        expected = decode_image(file, 16)
+        expected = decode_image(file, Resizing(16))
         np.testing.assert_array_equal(outcome.image.pixels, expected.pixels)
         assert outcome.image[1:] == expected[1:]
         assert outcome.size_bytes == len(file)
         assert outcome.sha256 == hashlib.sha256(file).hexdigest()
-    assert pool.decode_parcel([], 16, "stretch") == []
+    assert pool.decode_parcel([], Resizing(16, "stretch")) == []
 
 
 def test_what_a_process_cannot_read_is_read_by_its_parent(pool, tmp_path):
@@ -120,7 +121,7 @@ def test_what_a_process_cannot_read_is_read_by_its_parent(pool, tmp_path):
     (tmp_path / "folder").mkdir()
     names = ("missing", "pipe", "good", "nul\0", "folder")
     parcel = [ImageFile(ImageRef(uri, 5), uri) for uri in (f"{tmp_path}/{name}" for name in names)]
-    errors = [outcome.error for outcome in pool.decode_parcel(parcel, 16, "stretch")]
+    errors = [outcome.error for outcome in pool.decode_parcel(parcel, Resizing(16, "stretch"))]
     assert errors.pop(2) is None
     assert {error.stage for error in errors} == {"read"}
     types = [error.error_type for error in errors]
@@ -195,7 +196,7 @@ def test_images_that_are_killed_when_they_meet_are_decoded_one_at_a_time(pool, t
 @pytest.mark.parametrize("others", [0, 2])
 def test_an_image_that_memory_did_not_suffice_for_is_decoded_once_more(pool, tmp_path, others):
     parcel = sources(image(f"@@no-memory-once {tmp_path}/mark"), *[image()] * others)
-    outcomes = pool.decode_parcel(parcel, 16, "stretch")
+    outcomes = pool.decode_parcel(parcel, Resizing(16, "stretch"))
     assert [outcome.error for outcome in outcomes] == [None] * (1 + others)
     assert (tmp_path / "mark").exists()
 
@@ -250,7 +251,7 @@ def test_an_image_that_is_too_large_is_not_read_or_not_to_its_end():
 def test_a_local_file_is_read_by_a_process_up_to_the_limit(limit, tmp_path):
     (tmp_path / "a").write_bytes(bytes(100))
     pool = DecoderPool(1, max_file_size=limit)
-    [outcome] = pool.decode_parcel(sources(str(tmp_path / "a")), 16, "stretch")
+    [outcome] = pool.decode_parcel(sources(str(tmp_path / "a")), Resizing(16, "stretch"))
     pool.close()
     assert outcome.error.stage == ("read" if limit == 99 else "decode")
     assert outcome.size_bytes == 100
@@ -298,19 +299,19 @@ def test_slow_storage_is_noticed_and_read_by_many_threads(photos, tmp_path):
         file.truncate(20_000_000)
     pool = DecoderPool(1)
     with ThreadPoolExecutor(4) as threads:
-        quick = decode_chunk(Chunk(0, 0, "", refs), 16, "stretch", threads, pool)
+        quick = decode_chunk(Chunk(0, 0, "", refs), Resizing(16, "stretch"), threads, pool)
         assert not pool.reads_slowly
         for _ in range(SLOW_PARCELS):
-            pool.decode_parcel(sources(str(long)), 16, "stretch")
+            pool.decode_parcel(sources(str(long)), Resizing(16, "stretch"))
         assert pool.reads_slowly
-        slow = decode_chunk(Chunk(0, 0, "", refs), 16, "stretch", threads, pool)
+        slow = decode_chunk(Chunk(0, 0, "", refs), Resizing(16, "stretch"), threads, pool)
     pool.close()
     np.testing.assert_array_equal(quick.pixels, slow.pixels)
     assert quick.images == slow.images
 
 
 def test_a_process_killed_for_another_reason_costs_nothing(pool, tmp_path):
-    decoded = pool.decode(image(f"@@crash-once {tmp_path}/mark"), 16, "stretch")
+    decoded = pool.decode(image(f"@@crash-once {tmp_path}/mark"), Resizing(16, "stretch"))
     assert decoded.width == 60
     assert (tmp_path / "mark").exists()
 
@@ -362,7 +363,7 @@ def test_no_process_outlives_its_parent():
     code = (
         "import time\nfrom beamvec.transforms.decoding.pool import DecoderError, DecoderPool\n"
         "pool = DecoderPool(1)\n"
-        "try: pool.decode(b'text', 8, 'stretch')\nexcept DecoderError: pass\n"
+        "try: pool.decode(b'text', Resizing(8, 'stretch'))\nexcept DecoderError: pass\n"
         "print(*pool.pids(), flush=True)\ntime.sleep(600)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as run:
@@ -381,7 +382,7 @@ def test_no_busy_process_outlives_its_parent(how, tmp_path):
         "import sys, threading, time\n"
         "from beamvec.transforms.decoding.pool import DecoderPool\n"
         f"pool = DecoderPool(1, {BAD!r})\npool.start()\nprint(*pool.pids(), flush=True)\n"
-        f"pool.decode(b'@@{how} {mark}', 8, 'stretch')\n"
+        f"pool.decode(b'@@{how} {mark}', Resizing(8, 'stretch'))\n"
     )
     tests = str(Path(__file__).parent)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((tests, *filter(None, sys.path)))}
@@ -403,7 +404,7 @@ def test_a_process_outlives_the_thread_that_started_it(pool):
     thread.start()
     thread.join()
     pids = pool.pids()
-    assert pool.decode(image(), 16, "crop").width == 60
+    assert pool.decode(image(), Resizing(16, "crop")).width == 60
     assert pool.pids() == pids
 
 
@@ -412,7 +413,7 @@ def test_a_process_needs_no_temporary_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     made = DecoderPool(1, BAD)
     log = tmp_path / "log"
-    assert made.decode(image(f"@@large {log}"), 16, "crop").width == 60
+    assert made.decode(image(f"@@large {log}"), Resizing(16, "crop")).width == 60
     made.close()
     assert os.listdir(tmp_path) == ["log"]
 
@@ -451,7 +452,7 @@ def test_whoever_waits_for_a_process_that_cannot_be_started_is_told(error, monke
         assert "raise the limits of processes" in str(future.exception())
     assert "no decoder can be started" in pool.describe()
     errors.clear()
-    assert pool.decode(image(), 16, "crop").width == 60
+    assert pool.decode(image(), Resizing(16, "crop")).width == 60
     assert pool.describe() == "no decoder is busy"
     pool.close()
 
@@ -459,7 +460,7 @@ def test_whoever_waits_for_a_process_that_cannot_be_started_is_told(error, monke
 def test_a_process_that_dies_before_it_can_be_asked_is_no_files_fault():
     pool = DecoderPool(1, "no_such_module:decode", start_s=0.1)
     with pytest.raises(DecoderStartError, match="a new decoder exited with 1"):
-        pool.decode(image(), 16, "crop")
+        pool.decode(image(), Resizing(16, "crop"))
     pool.close()
 
 
@@ -501,7 +502,7 @@ def test_a_closed_pool_decodes_nothing_and_leaves_no_process(pool):
     assert pool.is_closed
     assert pool.pids() == []
     assert not any(map(is_running, pids))
-    for call in (pool.start, lambda: pool.decode(image(), 16, "stretch")):
+    for call in (pool.start, lambda: pool.decode(image(), Resizing(16, "stretch"))):
         with pytest.raises(PoolClosedError):
             call()
 
@@ -529,7 +530,7 @@ def test_a_chunk_ends_with_its_pool(photos):
     pool.close()
     refs = tuple(ImageRef(str(file)) for file in sorted((photos / "group0").glob("*.jpg")))
     with ThreadPoolExecutor(2) as threads, pytest.raises(PoolClosedError):
-        decode_chunk(Chunk(0, 0, "", refs), 16, "stretch", threads, pool)
+        decode_chunk(Chunk(0, 0, "", refs), Resizing(16, "stretch"), threads, pool)
 
 
 contents = st.binary(max_size=50) | st.text(st.characters(), max_size=9)
@@ -552,7 +553,9 @@ def outcomes(draw: st.DrawFn, size: int) -> Outcome:
 @st.composite
 def messages(draw: st.DrawFn) -> Message:
     size = draw(st.integers(1, 4))
-    request = Request(size, draw(st.sampled_from(["crop", "pad"])), draw(st.lists(contents)))
+    request = Request(
+        Resizing(size, draw(st.sampled_from(["crop", "pad"]))), draw(st.lists(contents))
+    )
     answer = Answer(size, draw(st.lists(outcomes(size), max_size=4)))
     return draw(st.sampled_from([request, Signal("ready"), Signal("turn"), answer]))
 
@@ -600,7 +603,7 @@ def test_a_default_timeout_of_sockets_changes_nothing():
         socket.setdefaulttimeout(before)
     pids = made.pids()
     for _ in range(3):
-        made.decode(image(), 16, "crop")
+        made.decode(image(), Resizing(16, "crop"))
         time.sleep(0.2)  # The process waits for the next one.
     assert made.pids() == pids
     made.close()

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from beamvec.errors import ModelError
 from beamvec.transforms.inference import tensorflow_engine
+from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.model import load_model
 from beamvec.transforms.inference.model_files import import_tensorflow
 from beamvec.transforms.inference.registry import ENGINES
-from beamvec.transforms.inference.spec import ModelSpec
 
 PRECISIONS = ["float32", "bfloat16"]
 
@@ -44,9 +44,9 @@ def test_rows_do_not_depend_on_their_neighbours(
 ):
     assume(is_supported(precision))
     pixels = np.random.default_rng(count).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
-    expected = load_model(ModelSpec(model_path, engine, precision, 16)).embed_pixels(pixels)
+    expected = load_model(ModelConfig(model_path, engine, precision, 16)).embed_pixels(pixels)
     order = random.sample(range(count), count)
-    shuffled = load_model(ModelSpec(model_path, engine, precision, batch_size)).embed_pixels(
+    shuffled = load_model(ModelConfig(model_path, engine, precision, batch_size)).embed_pixels(
         pixels[order]
     )
     np.testing.assert_array_equal(shuffled, expected[order])
@@ -61,7 +61,7 @@ def test_every_engine_and_precision_agrees_with_a_direct_call(model_path, engine
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})
     direct = tf.saved_model.load(model_path)
     expected = direct(pixels.astype(np.float32) / 255, training=False).numpy()
-    features = load_model(ModelSpec(model_path, engine, precision, 16)).embed_pixels(pixels)
+    features = load_model(ModelConfig(model_path, engine, precision, 16)).embed_pixels(pixels)
     assert features.dtype == np.float32
     tolerance = 1e-5 if precision == "float32" else 2e-2
     np.testing.assert_allclose(features, expected, rtol=tolerance, atol=tolerance)

@@ -160,12 +160,12 @@ def test_search_refuses_another_model(made, folder, tmp_path, capsys):
 def test_search_refuses_settings_of_a_later_version(made, folder, tmp_path, capsys):
     shutil.copytree(made, tmp_path / "d")
     record = open_dataset(made).run
-    settings = dataclasses.replace(record.settings, resize="seam-carving")
+    settings = dataclasses.replace(record.settings, precision="int3")
     later = dataclasses.replace(record, settings=settings)
     samples.write_record(tmp_path / "d", later)
     image = str(folder / "class1" / "03.png")
     assert main(["search", str(tmp_path / "d"), "--image", image]) == 2
-    assert "made with resize seam-carving, which this beamvec" in capsys.readouterr().err
+    assert "made with precision int3, which this beamvec" in capsys.readouterr().err
     assert main(["search", str(tmp_path / "d"), "--uri", image]) == 0
 
 

@@ -7,9 +7,9 @@ import pytest
 
 import samples
 from beamvec.pipeline.commands.main import main
+from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.model import load_model
 from beamvec.transforms.inference.model_files import import_tensorflow
-from beamvec.transforms.inference.spec import ModelSpec
 
 
 @pytest.mark.parametrize("name", ["ResNet50V2", "ResNet50"])
@@ -31,7 +31,7 @@ def test_exported_models_equal_keras(tmp_path, name, capsys):
     pixels = np.stack([np.asarray(samples.make_image(i, 224, 224)) for i in range(2)])
     expected = reference.predict(module.preprocess_input(pixels.astype(np.float32)), verbose=0)
     np.testing.assert_allclose(
-        load_model(ModelSpec(path, batch_size=2)).embed_pixels(pixels),
+        load_model(ModelConfig(path, batch_size=2)).embed_pixels(pixels),
         expected,
         rtol=1e-3,
         atol=1e-4,
@@ -56,7 +56,7 @@ def test_export_takes_a_weights_file(tmp_path):
     reference.save_weights(tmp_path / "w.weights.h5")
     command = ["model", "export", "keras:ResNet50V2", str(tmp_path / "m")]
     assert main([*command, "--weights", str(tmp_path / "w.weights.h5")]) == 0
-    model = load_model(ModelSpec(str(tmp_path / "m"), batch_size=2))
+    model = load_model(ModelConfig(str(tmp_path / "m"), batch_size=2))
     assert model.weights == "file"
     pixels = np.asarray(samples.make_image(1, 224, 224))[None]
     expected = reference.predict(pixels / np.float32(127.5) - 1, verbose=0)

@@ -15,17 +15,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import samples
+from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ModelError
+from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.features import ExtractFeatures, FeatureModelHandler, embed_chunk
 from beamvec.transforms.inference.model import load_model
-from beamvec.transforms.inference.spec import ModelSpec
 from beamvec.transforms.records.chunks import Chunk, DecodedChunk, Effort
 from beamvec.transforms.records.images import Failure, ImageInfo, ImageRef
 
 
 def test_a_worker_refuses_a_model_that_changed_since_the_launch(model_path):
     with pytest.raises(ModelError, match="has changed since the launch"):
-        FeatureModelHandler(ModelSpec(model_path), "0" * 64).load_model()
+        FeatureModelHandler(ModelConfig(model_path), "0" * 64, ModelSpec()).load_model()
 
 
 def test_nan_features_are_failures_of_stage_infer(extract, dataset, tmp_path):
@@ -79,7 +80,7 @@ def test_every_image_of_a_chunk_is_a_row_or_a_failure(values, failures):
 
 
 def test_a_handler_takes_chunks_as_they_are():
-    handler = FeatureModelHandler(ModelSpec("m"), "0" * 64)
+    handler = FeatureModelHandler(ModelConfig("m"), "0" * 64, ModelSpec())
     assert handler.batch_elements_kwargs() == {"min_batch_size": 1, "max_batch_size": 1}
     assert handler.get_num_bytes([decoded([1, 2]), decoded([3])]) == 3 * 4 * 4 * 3
     (embedded,) = handler.run_inference([decoded([1, 0])], Mean())
@@ -87,7 +88,7 @@ def test_a_handler_takes_chunks_as_they_are():
 
 
 def test_features_of_a_chunk_in_beam_are_those_of_the_model(model_path):
-    spec = ModelSpec(model_path, batch_size=4)
+    spec = ModelConfig(model_path, batch_size=4)
     model = load_model(spec)
     pixels = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
     chunk = replace(decoded([1] * 6), pixels=pixels)

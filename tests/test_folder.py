@@ -12,6 +12,7 @@ from conftest import hash_files
 import samples
 from beamvec.embeddings import RunRecord, open_dataset
 from beamvec.embeddings.layout import FolderState, Layout, success_content
+from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.embeddings.run_record import Settings
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.errors import OutputError
@@ -49,7 +50,7 @@ def test_a_begun_run_can_go_on_with_the_same_settings_only(layout):
     assert found.state is FolderState.UNFINISHED
     assert found.can_go_on(RECORD)
     assert not found.can_go_on(replace(RECORD, generation=1))
-    other = replace(SETTINGS, resize="crop")
+    other = replace(SETTINGS, said=ModelSpec(resize="crop"))
     with pytest.raises(OutputError, match=r"unfinished run .* resize is stretch, not crop"):
         find_output(layout, other, overwrite=False)
     found = find_output(layout, other, overwrite=True)
@@ -62,7 +63,7 @@ def test_chunks_are_kept_only_for_a_run_that_can_go_on(layout, tmp_path):
     chunk.write_bytes(b"")
     prepare_output(layout, Claim(RECORD), find_output(layout, SETTINGS, overwrite=False))
     assert chunk.exists()
-    other = replace(RECORD, settings=replace(SETTINGS, resize="crop"))
+    other = replace(RECORD, settings=replace(SETTINGS, said=ModelSpec(resize="crop")))
     found = find_output(layout, other.settings, overwrite=True)
     prepare_output(layout, Claim(other), found)
     assert not chunk.exists()

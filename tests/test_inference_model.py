@@ -9,12 +9,12 @@ import pytest
 from conftest import forget_models
 
 import samples
+from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ModelError
 from beamvec.pipeline.commands.main import main
+from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.inference.model_files import import_tensorflow
-from beamvec.transforms.inference.registry import ENGINES
-from beamvec.transforms.inference.spec import ModelSpec
 
 
 @pytest.fixture(autouse=True)
@@ -29,38 +29,38 @@ def test_loaded_once_whatever_the_number_of_threads(model_path, monkeypatch):
     monkeypatch.setattr(tf.saved_model, "load", lambda path: loads.append(path) or load(path))
     with ThreadPoolExecutor(8) as threads:
         models = list(
-            threads.map(lambda _: load_model(ModelSpec(model_path, batch_size=8)), range(16))
+            threads.map(lambda _: load_model(ModelConfig(model_path, batch_size=8)), range(16))
         )
     assert len(loads) == 1
     assert len({model.load_id for model in models}) == 1
 
 
 def test_training_is_off(model_path):
-    loaded = load_model(ModelSpec(model_path, batch_size=2))
+    loaded = load_model(ModelConfig(model_path, batch_size=2))
     assert loaded.entry == "__call__(training=False)"
     assert not loaded.embed_pixels(np.zeros((1, 32, 32, 3), np.uint8)).any()  # 1.0 with training.
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
 def test_a_model_with_only_a_signature_is_called_by_it(tmp_path, engine):
     def call(images):
         tf = import_tensorflow()
         return {"anything": tf.reduce_mean(images, [1, 2])}
 
     samples.save_model(str(tmp_path / "m"), call)
-    loaded = load_model(ModelSpec(str(tmp_path / "m"), engine, batch_size=4))
+    loaded = load_model(ModelConfig(str(tmp_path / "m"), engine, batch_size=4))
     assert (loaded.entry, loaded.input_size, loaded.dimension) == ("serving_default", 32, 3)
     pixels = np.full((1, 32, 32, 3), [255, 51, 0], np.uint8)
     np.testing.assert_allclose(loaded.embed_pixels(pixels), [[1, 0.2, 0]], atol=1e-5)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
 def test_a_free_input_size_means_224(tmp_path, engine):
     def call(images):
         return {"f": import_tensorflow().reduce_mean(images, [1, 2])}
 
     samples.save_model(str(tmp_path / "m"), call, (None, None, None, 3))
-    assert load_model(ModelSpec(str(tmp_path / "m"), engine, batch_size=2)).input_size == 224
+    assert load_model(ModelConfig(str(tmp_path / "m"), engine, batch_size=2)).input_size == 224
 
 
 def identity(images):
@@ -76,27 +76,25 @@ def half_the_rows(images):
     return {"features": import_tensorflow().reduce_mean(images, [1, 2])[::2]}
 
 
-def half_precision(images):
-    tf = import_tensorflow()
-    return {"features": tf.cast(tf.reduce_mean(images, [1, 2]), tf.float16)}
-
-
 @pytest.mark.parametrize(
     ("call", "shape", "message"),
     [
-        (identity, (None, 32, 32, 3), r"returns float32 \[32, 32, 32, 3\], expected float32 \[N"),
-        (half_precision, (None, 32, 32, 3), "returns float16"),
+        (
+            identity,
+            (None, 32, 32, 3),
+            "which needs `spec=pool=mean`",
+        ),
         (two_outputs, (None, 32, 32, 3), r"several outputs \(a, b\)"),
         (half_the_rows, (None, 32, 32, 3), r"shape \[16, 3\] for 32 images"),
-        (identity, (None, 32, 32, 1), r"its input is float32 \[None, 32, 32, 1\]"),
-        (identity, (None, 32, 48, 3), "no image feature vector"),
-        (identity, (None, 32), "no image feature vector"),
+        (identity, (None, 32, 32, 1), r"its input \w+ is float32 \[\?, 32, 32, 1\]"),
+        (identity, (None, 32, 48, 3), "no model of square images"),
+        (identity, (None, 32), "no model of square images"),
     ],
 )
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
 def test_what_is_no_feature_vector_is_refused(tmp_path, capsys, engine, call, shape, message):
     samples.save_model(str(tmp_path / "m"), call, shape)
-    spec = ModelSpec(str(tmp_path / "m"), engine)
+    spec = ModelConfig(str(tmp_path / "m"), engine)
     with pytest.raises(ModelError, match=message):
         load_model(spec).embed_pixels(np.zeros((1, 32, 32, 3), np.uint8))
     assert main(["model", "check", str(tmp_path / "m")]) == 2
@@ -104,8 +102,7 @@ def test_what_is_no_feature_vector_is_refused(tmp_path, capsys, engine, call, sh
 
 
 def test_a_short_answer_is_an_error_never_a_lost_row():
-    short = FeatureModel(
-        ModelSpec("m", batch_size=2), "", 4, 3, "", None, "", lambda _: np.zeros((1, 3), np.float32)
-    )
+    config, spec = ModelConfig("m", batch_size=2), ModelSpec(size=4, dimension=3)
+    short = FeatureModel(config, "", spec, "", "", None, "", lambda _: np.zeros((1, 3), np.float32))
     with pytest.raises(ModelError, match=r"shape \[1, 3\] for 2 images"):
         short.embed_pixels(np.zeros((5, 4, 4, 3), np.uint8))

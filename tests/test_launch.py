@@ -15,7 +15,7 @@ from beamvec.errors import ArgumentError, OutputError, PipelineError, TooManyFai
 from beamvec.pipeline.run.config import make_config
 from beamvec.pipeline.run.launch import Workers, load_to_launch, run_extraction
 from beamvec.pipeline.run.observer import Observer
-from beamvec.transforms.inference.spec import ModelSpec
+from beamvec.transforms.inference.config import ModelConfig
 
 
 class Listener(Observer):
@@ -165,5 +165,5 @@ def test_workers_know_where_they_are():
 
 
 def test_a_launcher_needs_no_gpu_for_workers_elsewhere(model_path):
-    spec = ModelSpec(model_path, precision="float16", device="gpu", batch_size=5)
-    assert load_to_launch(spec, local=False).spec == ModelSpec(model_path, batch_size=5)
+    spec = ModelConfig(model_path, precision="float16", device="gpu", batch_size=5)
+    assert load_to_launch(spec, local=False).spec == ModelConfig(model_path, batch_size=5)

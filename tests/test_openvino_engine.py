@@ -9,9 +9,9 @@ import pytest
 
 import samples
 from beamvec.errors import ModelError
+from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.model import load_model
 from beamvec.transforms.inference.model_files import import_tensorflow
-from beamvec.transforms.inference.spec import ModelSpec
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_openvino_gives_the_same_dataset_but_for_rounding(extract, photos, datas
 def test_openvino_must_be_installed(model_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ModelError, match=r"pip install 'beamvec\[openvino\]'"):
-        load_model(ModelSpec(model_path, "openvino", batch_size=7))
+        load_model(ModelConfig(model_path, "openvino", batch_size=7))
 
 
 def test_a_model_that_openvino_cannot_run_is_refused(tmp_path):
@@ -53,6 +53,6 @@ def test_a_model_that_openvino_cannot_run_is_refused(tmp_path):
         return {"features": tf.strings.to_number(tf.strings.as_string(means))}
 
     samples.save_model(str(tmp_path / "m"), call)
-    assert load_model(ModelSpec(str(tmp_path / "m"), batch_size=2)).dimension == 3
+    assert load_model(ModelConfig(str(tmp_path / "m"), batch_size=2)).dimension == 3
     with pytest.raises(ModelError, match=r"operations: AsString.* use `engine=tensorflow`"):
-        load_model(ModelSpec(str(tmp_path / "m"), "openvino", batch_size=2))
+        load_model(ModelConfig(str(tmp_path / "m"), "openvino", batch_size=2))

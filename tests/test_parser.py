@@ -7,8 +7,8 @@ import pytest
 from beamvec.errors import ArgumentError
 from beamvec.pipeline.commands.parser import build_parser, flag_of
 from beamvec.pipeline.run import config
-from beamvec.pipeline.run.config import make_config, make_spec
-from beamvec.transforms.inference.spec import ModelSpec
+from beamvec.pipeline.run.config import make_config, make_model_config
+from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inputs.manifest import Manifest
 from beamvec.transforms.inputs.patterns import Patterns
 from beamvec.transforms.inputs.registry import SOURCES
@@ -23,13 +23,19 @@ def parse(*flags):
 
 def test_flags_left_out_are_the_defaults_of_the_library():
     made = make_config(vars(parse()))
-    assert made == config.ExtractConfig(Patterns(("a",)), "out", ModelSpec())
+    assert made == config.ExtractConfig(Patterns(("a",)), "out", ModelConfig())
 
 
 @pytest.mark.parametrize(
     ("flags", "field", "value"),
     [
-        (["--resize", "pad"], "resize", "pad"),
+        (["--resize", "pad"], "model", ModelConfig(given=(("resize", "pad"),))),
+        (["--trust-model"], "model", ModelConfig(trusted=True)),
+        (
+            ["--spec", "scale=1", "--spec", "pool=mean"],
+            "model",
+            ModelConfig(given=(("pool", "mean"), ("scale", 1.0))),
+        ),
         (["--chunk-size", "7"], "chunk_size", 7),
         (["--rows-per-shard", "9"], "rows_per_shard", 9),
         (["--max-file-size", "9"], "max_file_size", 9),
@@ -38,11 +44,11 @@ def test_flags_left_out_are_the_defaults_of_the_library():
         (["--max-failure-ratio", "0.5"], "max_failure_ratio", 0.5),
         (["--append"], "append", True),
         (["--overwrite"], "overwrite", True),
-        (["--model", "m"], "model", ModelSpec("m")),
-        (["--engine", "openvino"], "model", ModelSpec(engine="openvino")),
-        (["--precision", "bfloat16"], "model", ModelSpec(precision="bfloat16")),
-        (["--batch-size", "8"], "model", ModelSpec(batch_size=8)),
-        (["--require-gpu"], "model", ModelSpec(device="gpu")),
+        (["--model", "m"], "model", ModelConfig("m")),
+        (["--engine", "openvino"], "model", ModelConfig(engine="openvino")),
+        (["--precision", "bfloat16"], "model", ModelConfig(precision="bfloat16")),
+        (["--batch-size", "8"], "model", ModelConfig(batch_size=8)),
+        (["--require-gpu"], "model", ModelConfig(device="gpu")),
         (["--input", "b"], "source", Patterns(("a", "b"))),
     ],
 )
@@ -101,7 +107,7 @@ def test_mistakes_are_usage_errors_that_name_the_command(command, told):
 def test_doctor_takes_what_extract_takes_and_needs_none_of_it():
     args = build_parser().parse_args(["doctor"])
     assert set(vars(args)) == set(vars(parse()))
-    assert make_spec(vars(args)) == ModelSpec()
+    assert make_model_config(vars(args)) == ModelConfig()
 
 
 @pytest.mark.parametrize("command", ["extract", "doctor", "inspect", "search", "probe", "model"])

@@ -329,7 +329,7 @@ def test_datasets_that_do_not_fit_together_are_refused(tmp_path, random, name):
     for folder in ("a", "b"):
         samples.write_dataset(tmp_path / folder, vectors)
     run = json.loads((tmp_path / "b" / "run.json").read_text())
-    run["settings"][name] = "other"
+    run["settings" if name == "fingerprint" else "spec"][name] = "crop"
     samples.write_record(tmp_path / "b", run)
     what = "model" if name == "fingerprint" else name
     with pytest.raises(DatasetError, match=f"cannot be read as one, their {what} differ"):

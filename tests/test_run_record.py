@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from old_formats import to_format_1
 
+from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.embeddings.run_record import (
     Counts,
     FailureCount,
@@ -168,7 +169,7 @@ def test_format_1_is_read_as_what_it_was(record):
 def test_what_a_run_of_format_1_noted_is_read():
     text = json.dumps({"settings": {"model": "ab", "resize": "pad"}, "generation": 2})
     begun = RunRecord.from_old_settings(text, "settings.json")
-    assert (begun.settings.fingerprint, begun.settings.resize) == ("ab", "pad")
+    assert (begun.settings.fingerprint, begun.settings.said.resize) == ("ab", "pad")
     assert (begun.settings.format_version, begun.generation, begun.state) == (1, 2, "running")
 
 
@@ -199,7 +200,10 @@ def test_differences_name_what_differs_and_nothing_else(one, other):
     ("changes", "told"),
     [
         ({"fingerprint": "0"}, "model is 1, not 0"),
-        ({"resize": "pad", "engine": "openvino"}, "resize is stretch, not pad, engine is "),
+        (
+            {"said": ModelSpec(resize="pad"), "engine": "openvino"},
+            "resize is stretch, not pad, engine is ",
+        ),
         ({"columns": {"label": "string"}}, "columns is {}, not {'label': 'string'}"),
         ({"rows_per_shard": 7}, "rows_per_shard is 50000, not 7"),
     ],

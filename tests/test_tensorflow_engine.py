@@ -13,14 +13,14 @@ from test_engine import skip_unsupported
 from beamvec.errors import ModelError
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.inference import tensorflow_engine
+from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.model import load_model
-from beamvec.transforms.inference.spec import ModelSpec
 
 
 def test_precisions_do_not_leak_into_each_other(model_path):
     skip_unsupported("bfloat16")
     pixels = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
-    specs = [ModelSpec(model_path, "tensorflow", name, 8) for name in ("float32", "bfloat16")]
+    specs = [ModelConfig(model_path, "tensorflow", name, 8) for name in ("float32", "bfloat16")]
     models = [load_model(spec) for spec in specs]
     first = [model.embed_pixels(pixels) for model in models]
     with ThreadPoolExecutor(1) as threads:  # A thread that TensorFlow has not seen yet.

@@ -14,7 +14,7 @@ from beamvec.pipeline.commands.flags import name_flags
 from beamvec.pipeline.commands.main import main as beamvec
 from beamvec.pipeline.commands.search import find_nearest
 from beamvec.pipeline.terminal import show, warn
-from beamvec.transforms.inference.spec import DEFAULT_MODEL
+from beamvec.transforms.inference.config import DEFAULT_MODEL
 
 OUTPUT = Path("demo-output")
 _PHOTOGRAPHS = (

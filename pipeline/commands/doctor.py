@@ -73,7 +73,7 @@ def _list_checks(args: argparse.Namespace, beam_flags: list[str]) -> Iterator[tu
     yield "python", lambda: _check_python(about["Requires-Python"])
     for needed in map(Requirement, about.get_all("Requires-Dist") or ()):
         if needed.marker is None or needed.marker.evaluate(
-            {"extra": ENGINES[args.engine].extra or ""}
+            {"extra": (ENGINES[args.engine].extra if args.engine else None) or ""}
         ):
             yield needed.name, functools.partial(_check_package, needed)
     yield "cpu", _check_cpu
@@ -125,10 +125,10 @@ def _check_gpu() -> str:
 
 def _check_flags(args: argparse.Namespace, beam_flags: list[str]) -> str:
     from beamvec.pipeline.run.beam_options import parse_beam_flags
-    from beamvec.pipeline.run.config import check_ranges, make_spec
+    from beamvec.pipeline.run.config import check_ranges, make_model_config
 
     check_ranges(vars(args))
-    make_spec(vars(args))
+    make_model_config(vars(args))
     parse_beam_flags(beam_flags, list(args.parser.flags.values()))
     return "all known, all numbers in range"
 
@@ -184,7 +184,7 @@ def _check_output(args: argparse.Namespace) -> str:
 
 
 def _check_runner(args: argparse.Namespace, beam_flags: list[str]) -> str:
-    from beamvec.pipeline.run.config import make_spec
+    from beamvec.pipeline.run.config import make_model_config
     from beamvec.pipeline.run.dataflow import is_dataflow, prepare_dataflow
     from beamvec.pipeline.run.runners import check_reachable
     from beamvec.pipeline.run.workers import Workers
@@ -192,7 +192,7 @@ def _check_runner(args: argparse.Namespace, beam_flags: list[str]) -> str:
     workers = Workers.choose(beam_flags)
     where = "on this machine" if workers.local else "which answers where an address is given"
     if is_dataflow(workers.options):
-        prepare_dataflow(_list_places(args), make_spec(vars(args)), workers.options)
+        prepare_dataflow(_list_places(args), make_model_config(vars(args)), workers.options)
         where = "on Google Cloud, which was not asked; the options make sense"
     check_reachable(workers.options)
     return f"{type(workers.runner).__name__}, {where}"
@@ -209,14 +209,15 @@ def _list_places(args: argparse.Namespace) -> list[tuple[str, str]]:
 
 def _check_model(args: argparse.Namespace, beam_flags: list[str]) -> str:
     """Load the model as a run would, and embed the first image, or a black one without input."""
-    from beamvec.pipeline.run.config import make_spec
+    from beamvec.pipeline.run.config import make_model_config
     from beamvec.pipeline.run.launch import load_to_launch
     from beamvec.pipeline.run.workers import Workers
     from beamvec.transforms.decoding.pool import DecoderError, SharedPool
+    from beamvec.transforms.decoding.resize import make_resizing
 
     local = Workers.choose(beam_flags).local
     started = time.perf_counter()
-    model = load_to_launch(make_spec(vars(args)), local)
+    model = load_to_launch(make_model_config(vars(args)), local)
     load_s = time.perf_counter() - started
     size = model.input_size
     pixels = np.zeros((size, size, 3), np.uint8)
@@ -224,7 +225,7 @@ def _check_model(args: argparse.Namespace, beam_flags: list[str]) -> str:
     if _names_input(args):
         try:
             _, data, _ = _read_first(args)
-            pixels = SharedPool().get().decode(data, size, args.resize).pixels
+            pixels = SharedPool().get().decode(data, make_resizing(model.spec)).pixels
             what = "the first image"
         except (BeamvecError, OSError, DecoderError) as error:
             what = f"a black image (the first one of the input fails: {error})"

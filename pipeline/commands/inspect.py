@@ -70,8 +70,9 @@ def describe_dataset(dataset: Dataset, contents: Contents) -> dict[str, str]:
         "accounts": describe_accounts(counts),
         "model": run.model + weights,
         "fingerprint": settings.fingerprint,
-        "settings": f"input {run.input_size} x {run.input_size}, resize {settings.resize}, "
+        "settings": f"input {run.input_size} x {run.input_size}, resize {run.spec.resize}, "
         f"{settings.precision}, {settings.engine}",
+        "input": run.spec.describe_input() + (run.spec_source and f", says {run.spec_source}"),
         "columns": ", ".join(f"{field.name} {field.type}" for field in dataset.schema),
         **_describe_contents(contents, len(dataset)),
         "speed": f"{timings.images_per_s:.1f} images/s on {run.runner}, "

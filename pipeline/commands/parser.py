@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import typing
 from typing import Any, NoReturn, TypeAlias
 
 from beamvec import __version__
@@ -14,9 +15,10 @@ from beamvec.pipeline.units import parse_size
 from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
 from beamvec.transforms.decoding.resize import RESIZE_MODES
 from beamvec.transforms.export.keras_models import KERAS_MODULES
+from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE, DEFAULT_MODEL
 from beamvec.transforms.inference.engine import PRECISIONS
+from beamvec.transforms.inference.fields import FIELD_HELP, FIELDS
 from beamvec.transforms.inference.registry import ENGINES
-from beamvec.transforms.inference.spec import DEFAULT_BATCH_SIZE, DEFAULT_ENGINE, DEFAULT_MODEL
 from beamvec.transforms.inputs.registry import SOURCES
 
 DEFAULT_DUPLICATE_COSINE = 0.98
@@ -218,14 +220,11 @@ def _add_job(command: _Parser, required: bool) -> None:
         "--model",
         default=DEFAULT_MODEL,
         metavar="HANDLE",
-        help="TF-Hub URL, Kaggle URL or path of a SavedModel (%(default)s)",
+        help="TF-Hub or Kaggle URL, or path of a SavedModel, an .onnx file or OpenVINO's .xml "
+        "(%(default)s)",
     )
-    add(
-        "--resize",
-        choices=RESIZE_MODES,
-        default="stretch",
-        help="how images become square (%(default)s)",
-    )
+    _add_spec(command)
+    add("--resize", choices=RESIZE_MODES, help="how images become square (what the model wants)")
     add(
         "--precision",
         choices=PRECISIONS,
@@ -236,8 +235,8 @@ def _add_job(command: _Parser, required: bool) -> None:
     add(
         "--engine",
         choices=list(ENGINES),
-        default=DEFAULT_ENGINE,
-        help="what runs the model (%(default)s); openvino is for CPUs and needs the extra openvino",
+        help="what runs the model (that of its format); openvino is for CPUs, and needs the extra "
+        "openvino; onnxruntime needs the extra onnx",
     )
     add(
         "--require-gpu",
@@ -291,6 +290,42 @@ def _add_job(command: _Parser, required: bool) -> None:
     add("--verbose", action="store_true", help="show the logs of Beam and TensorFlow")
 
 
+def _add_spec(command: _Parser) -> None:
+    command.add_argument(
+        "--spec",
+        action=_KeepFields,
+        metavar="NAME=VALUE",
+        help="what the model wants to see, where nothing beside it says so: scale=1, pool=mean, "
+        "output_name=features, ...; repeatable",
+    )
+    _add_trust(command)
+
+
+def _add_trust(command: _Parser) -> None:
+    command.add_argument(
+        "--trust-model",
+        action="store_true",
+        help="run a model that can read and write files, or call Python",
+    )
+
+
+class _KeepFields(argparse.Action):
+    """Collects NAME=VALUE in a dict."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,  # noqa: ARG002 As argparse has it.
+    ) -> None:
+        name, is_given, value = str(values).partition("=")
+        if not is_given:
+            parser.error(f"argument --spec: {values} is no NAME=VALUE, such as scale=1")
+        found = getattr(namespace, self.dest) or {}
+        setattr(namespace, self.dest, {**found, name: value})
+
+
 def _add_model(commands: _Commands) -> None:
     model = commands.add_parser("model", help="make or check a model")
     actions = model.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -306,5 +341,24 @@ def _add_model(commands: _Commands) -> None:
     export.add_argument("--seed", type=int, default=0, help="fixes random weights (%(default)s)")
     check = actions.add_parser("check", help="load a model and tell what it is")
     check.add_argument("handle", metavar="HANDLE", help="TF-Hub URL, Kaggle URL or path")
-    for action in (export, check):
+    _add_spec(check)
+    spec = actions.add_parser(
+        "spec",
+        help="say what a model wants to see: writes beamvec.json beside it",
+        description="Loads a model as it is described, shows that, and writes it into the "
+        "beamvec.json beside the model. Without a field nothing is written.",
+    )
+    spec.add_argument("handle", metavar="MODEL", help="path of the model")
+    for name, hint in FIELDS.items():
+        choices = [str(each) for each in typing.get_args(hint) if isinstance(each, str)]
+        spec.add_argument(
+            flag_of(name),
+            choices=choices or None,
+            metavar=None if choices else "VALUE",
+            help=FIELD_HELP[name],
+        )
+    _add_trust(spec)
+    for action in (check, spec):
+        action.add_argument("--engine", choices=list(ENGINES), help="what runs it")
+    for action in (export, check, spec):
         action.add_argument("--verbose", action="store_true", help="show TensorFlow's logs")

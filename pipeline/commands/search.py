@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shlex
 from typing import Any, cast
 
@@ -11,12 +12,12 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from beamvec.embeddings import Dataset, open_dataset, search
+from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ArgumentError, DatasetError, ImageError, ModelError
 from beamvec.pipeline.terminal import show, show_json
-from beamvec.transforms.decoding.resize import RESIZE_MODES, Resize
+from beamvec.transforms.inference.config import DEFAULT_MODEL
 from beamvec.transforms.inference.engine import PRECISIONS, Precision
 from beamvec.transforms.inference.registry import ENGINES
-from beamvec.transforms.inference.spec import DEFAULT_MODEL
 
 VERIFY_ADVICE = "it is damaged; `beamvec inspect --verify` says where"
 
@@ -96,14 +97,14 @@ def embed_images(dataset: Dataset, uris: list[str], handle: str | None) -> npt.N
     # Beam and TensorFlow are needed for nothing else here.
     from beamvec.transforms.embedding.embedder import load_model
 
-    resize, precision = _require_known(dataset)
+    precision = _require_known(dataset)
     handle = handle or _require_default(dataset)
     try:
         _require_same_model(dataset, handle)
         # The smallest batch: a query is seldom more than one image.
         model = load_model(
             handle,
-            resize=resize,
+            spec=_list_fields(dataset.run.spec),
             precision=precision,
             engine=dataset.settings.engine,
             batch_size=2,
@@ -146,17 +147,23 @@ def _require_same_model(dataset: Dataset, handle: str) -> None:
 _VERBS = {"read": "read", "decode": "decode", "infer": "embed"}
 
 
-def _require_known(dataset: Dataset) -> tuple[Resize, Precision]:
-    """Return how a dataset's images were resized and computed, if this version knows how."""
+def _require_known(dataset: Dataset) -> Precision:
+    """Return how a dataset's images were computed, if this version knows how."""
     settings = dataset.settings
-    known = {"resize": RESIZE_MODES, "precision": PRECISIONS, "engine": tuple(ENGINES)}
+    known = {"precision": PRECISIONS, "engine": tuple(ENGINES)}
     for name, choices in known.items():
         if getattr(settings, name) not in choices:
             raise ArgumentError(
                 f"{dataset} was made with {name} {getattr(settings, name)}, which this beamvec "
                 "does not know; use a later one, or --uri"
             )
-    return cast(Resize, settings.resize), cast(Precision, settings.precision)
+    return cast(Precision, settings.precision)
+
+
+def _list_fields(spec: ModelSpec) -> dict[str, Any]:
+    """Return the fields of a dataset's contract that say something."""
+    fields = dataclasses.asdict(spec)
+    return {name: value for name, value in fields.items() if value not in ("", 0)}
 
 
 def _describe(results: list[dict[str, Any]]) -> list[str]:

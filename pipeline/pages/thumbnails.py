@@ -13,6 +13,7 @@ from PIL import Image
 
 from beamvec.transforms.decoding.decode import READ_THREADS
 from beamvec.transforms.decoding.pool import DecoderError, DecoderPool, SharedPool
+from beamvec.transforms.decoding.resize import Resizing
 from beamvec.transforms.files import storage
 
 THUMBNAIL_SIZE = 128
@@ -43,7 +44,7 @@ def _make_thumbnail(uri: str, size: int, pool: DecoderPool) -> str | None:
     if read.error:
         return None
     try:
-        decoded = pool.decode(read.data, size, "pad")
+        decoded = pool.decode(read.data, Resizing(size, "pad"))
     except DecoderError:
         return None
     pixels = cut_bars(decoded.pixels, decoded.width, decoded.height)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from beamvec.embeddings.layout import Layout
+from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.embeddings.run_record import Settings
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.errors import ArgumentError
 from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
-from beamvec.transforms.decoding.resize import Resize, check_resize
 from beamvec.transforms.files import storage
-from beamvec.transforms.inference.spec import ModelSpec, choose_device
+from beamvec.transforms.inference.config import ModelConfig, choose_device, make_given
 from beamvec.transforms.inputs.registry import make_source
 from beamvec.transforms.inputs.source import Source
 
@@ -40,8 +40,7 @@ class ExtractConfig:
 
     source: Source
     output: str
-    model: ModelSpec
-    resize: Resize = "stretch"
+    model: ModelConfig
     chunk_size: int = DEFAULT_CHUNK_SIZE
     rows_per_shard: int = DEFAULT_ROWS_PER_SHARD
     max_file_size: int = DEFAULT_MAX_FILE_SIZE
@@ -52,7 +51,6 @@ class ExtractConfig:
     def __post_init__(self) -> None:
         if not self.output:
             raise ArgumentError("`output` is empty; it takes the dataset's folder")
-        check_resize(self.resize)
         check_ranges(vars(self))
         if self.append and self.overwrite:
             raise ArgumentError("`append=True` and `overwrite=True` exclude each other")
@@ -80,17 +78,18 @@ class ExtractConfig:
         """
         return replace(self, source=self.source.check(), output=find_output(self.output))
 
-    def make_settings(self, fingerprint: str) -> Settings:
+    def make_settings(self, fingerprint: str, said: ModelSpec) -> Settings:
         """Return every setting that changes a byte of the dataset.
 
         Args:
             fingerprint: of the model's files.
+            said: what is said of the model, beside it and for this run.
         """
         return Settings(
             fingerprint=fingerprint,
-            resize=self.resize,
+            said=said,
             precision=self.model.precision,
-            engine=self.model.engine,
+            engine=self.model.engine or "",
             rows_per_shard=self.rows_per_shard,
             max_file_size=self.max_file_size,
             columns={field.name: str(field.type) for field in self.source.columns},
@@ -113,20 +112,24 @@ def make_config(arguments: Mapping[str, Any]) -> ExtractConfig:
     Raises:
         ArgumentError: naming the argument, its value and what it may be.
     """
-    own = ("output", "resize", *_RANGES, "append", "overwrite")
+    own = ("output", *_RANGES, "append", "overwrite")
     values = {name: arguments[name] for name in own if name in arguments}
     values["output"] = os.fspath(values.get("output") or "")
-    return ExtractConfig(source=make_source(arguments), model=make_spec(arguments), **values)
+    return ExtractConfig(
+        source=make_source(arguments), model=make_model_config(arguments), **values
+    )
 
 
-def make_spec(arguments: Mapping[str, Any]) -> ModelSpec:
-    """Make the `ModelSpec` of the arguments of `beamvec.extract`, by name."""
+def make_model_config(arguments: Mapping[str, Any]) -> ModelConfig:
+    """Make the `ModelConfig` of the arguments of `beamvec.extract`, by name."""
     names = {"model": "handle", "engine": "engine", "precision": "precision"}
-    names["batch_size"] = "batch_size"
+    names |= {"batch_size": "batch_size", "trust_model": "trusted"}
     values = {field: arguments[name] for name, field in names.items() if name in arguments}
     if "handle" in values:
         values["handle"] = os.fspath(values["handle"])
-    return ModelSpec(device=choose_device(bool(arguments.get("require_gpu"))), **values)
+    given = make_given(arguments.get("spec"), arguments.get("resize"))
+    device = choose_device(bool(arguments.get("require_gpu")))
+    return ModelConfig(device=device, given=given, **values)
 
 
 def find_output(output: str) -> str:

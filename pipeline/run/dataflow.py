@@ -25,8 +25,8 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 
 from beamvec.errors import ArgumentError
 from beamvec.redact import redact
+from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.registry import ENGINES
-from beamvec.transforms.inference.spec import ModelSpec
 
 IMAGE_FOLDER = "/opt/beamvec/"
 """Where our images keep models: of local paths, only those below it can be on workers."""
@@ -80,7 +80,7 @@ def asks_for_gpu(options: PipelineOptions) -> bool:
     return is_dataflow(options) and bool(_accelerators(options))
 
 
-def prepare_dataflow(places: Places, model: ModelSpec, options: PipelineOptions) -> None:
+def prepare_dataflow(places: Places, model: ModelConfig, options: PipelineOptions) -> None:
     """Check a run on Dataflow, and keep what is nobody's business from being sent.
 
     Args:
@@ -127,7 +127,7 @@ def makes_template(options: PipelineOptions) -> bool:
     return is_dataflow(options) and bool(options.view_as(GoogleCloudOptions).template_location)
 
 
-def find_mistakes(places: Places, model: ModelSpec, options: PipelineOptions) -> Iterator[str]:
+def find_mistakes(places: Places, model: ModelConfig, options: PipelineOptions) -> Iterator[str]:
     """Yield what cannot work on Dataflow, and what to change; nothing is looked up anywhere."""
     yield from _find_missing(options)
     yield from _find_secrets(options)
@@ -172,7 +172,9 @@ def _find_secrets(options: PipelineOptions) -> Iterator[str]:
                 )
 
 
-def _find_unreachable(places: Places, model: ModelSpec, options: PipelineOptions) -> Iterator[str]:
+def _find_unreachable(
+    places: Places, model: ModelConfig, options: PipelineOptions
+) -> Iterator[str]:
     cloud = options.view_as(GoogleCloudOptions)
     names = ("temp_location", "staging_location", "template_location")
     beams = [(f"--{name} {uri}", uri) for name in names if (uri := getattr(cloud, name))]
@@ -219,7 +221,7 @@ def _experiments(options: PipelineOptions) -> list[str]:
     return options.view_as(DebugOptions).experiments or []
 
 
-def _find_missing_gpu(model: ModelSpec, options: PipelineOptions) -> Iterator[str]:
+def _find_missing_gpu(model: ModelConfig, options: PipelineOptions) -> Iterator[str]:
     machine = options.view_as(WorkerOptions).machine_type or ""
     advice = f"add --dataflow_service_options '{ACCELERATOR}'"
     if model.device == "gpu":
@@ -231,7 +233,7 @@ def _find_missing_gpu(model: ModelSpec, options: PipelineOptions) -> Iterator[st
 
 
 def _find_gpu_mistakes(
-    model: ModelSpec, options: PipelineOptions, accelerator: str
+    model: ModelConfig, options: PipelineOptions, accelerator: str
 ) -> Iterator[str]:
     words = accelerator.partition("=")[2].split(";")
     gpu = {name: value for name, _, value in (word.strip().partition(":") for word in words)}
@@ -245,7 +247,7 @@ def _find_gpu_mistakes(
         yield f"{accelerator} leaves the GPU without a driver; add ;install-nvidia-driver"
     yield from _find_wrong_machine(kind, options.view_as(WorkerOptions).machine_type)
     yield from _find_wrong_sharing(_experiments(options), "use_nvidia_mps" in gpu)
-    if "gpu" not in ENGINES[model.engine].devices:
+    if "gpu" not in ENGINES[model.engine or ""].devices:
         yield f"`engine={model.engine}` uses no GPU; use `engine=tensorflow`, or ask for none"
     if model.precision == "bfloat16":
         yield "`precision=bfloat16` is for CPUs; use float16 or float32 on GPUs"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from beamvec.embeddings.model_spec import Resize
 from beamvec.embeddings.run_record import RunRecord
 from beamvec.pipeline.run.config import (
     DEFAULT_CHUNK_SIZE,
@@ -17,9 +18,8 @@ from beamvec.pipeline.run.launch import run_extraction
 from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import Progress
 from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
-from beamvec.transforms.decoding.resize import Resize
+from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE, DEFAULT_MODEL
 from beamvec.transforms.inference.engine import Precision
-from beamvec.transforms.inference.spec import DEFAULT_BATCH_SIZE, DEFAULT_ENGINE, DEFAULT_MODEL
 
 Path = str | os.PathLike[str]
 
@@ -32,10 +32,12 @@ def extract(
     manifest: Path | None = None,
     uri_column: str | None = None,
     model: Path = DEFAULT_MODEL,
-    resize: Resize = "stretch",
+    spec: Mapping[str, Any] | None = None,
+    resize: Resize | None = None,
     precision: Precision = "float32",
-    engine: str = DEFAULT_ENGINE,
+    engine: str | None = None,
     require_gpu: bool = False,
+    trust_model: bool = False,
     batch_size: int = DEFAULT_BATCH_SIZE,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     rows_per_shard: int = DEFAULT_ROWS_PER_SHARD,
@@ -59,11 +61,15 @@ def extract(
         input_list: a text file with one URI a line.
         manifest: a CSV or Parquet file whose other columns ride along.
         uri_column: the manifest's column of URIs; None means `uri`.
-        model: a TF-Hub or Kaggle URL, or the path of a SavedModel.
-        resize: how images become square: `stretch`, `crop` or `pad`.
+        model: a TF-Hub or Kaggle URL, or the path of a SavedModel, an ONNX file or OpenVINO's IR.
+        spec: fields of `ModelSpec`, such as `{"scale": 1, "pool": "mean"}`, which go before what is
+            said beside the model.
+        resize: how images become square: `stretch`, `crop` or `pad`; None for what the model wants.
         precision: what the model computes in; its output is float32 always.
-        engine: what runs the model: `tensorflow` or `openvino`.
+        engine: what runs the model: `tensorflow`, `openvino` or `onnxruntime`; None for that of the
+            model's format.
         require_gpu: whether to fail where the engine sees no GPU.
+        trust_model: whether the model may read and write files.
         batch_size: images in a call of the model, 2 to 4,096; does not change the result.
         chunk_size: images in a unit of work and of resume; does not change the result.
         rows_per_shard: rows in an output file, on average.

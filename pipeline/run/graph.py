@@ -8,6 +8,7 @@ from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.finish import Begun, CloseAccounts
 from beamvec.transforms.decoding.decode import DecodeImages
 from beamvec.transforms.decoding.pool import SharedPool
+from beamvec.transforms.decoding.resize import make_resizing
 from beamvec.transforms.inference.features import ExtractFeatures, FeatureModelHandler
 from beamvec.transforms.inference.model import FeatureModel
 from beamvec.transforms.inputs.match import MatchImages
@@ -46,7 +47,7 @@ def build_pipeline(
     target = Target(
         layout, source.columns, record.file_metadata(), record.generation, begun.claim.token
     )
-    handler = FeatureModelHandler(config.model, model.fingerprint)
+    handler = FeatureModelHandler(config.model, model.fingerprint, model.spec)
     refs = pipeline | "MatchImages" >> MatchImages(source)
     accounts = []
     if record.generation:
@@ -57,7 +58,7 @@ def build_pipeline(
     to_do = planned["chunks"] | "SkipFinished" >> SkipFinished(target)
     computed = (
         to_do["chunks"]
-        | "DecodeImages" >> DecodeImages(model.input_size, config.resize, decoders, source.reader)
+        | "DecodeImages" >> DecodeImages(make_resizing(model.spec), decoders, source.reader)
         | "ExtractFeatures" >> ExtractFeatures(handler)
         | "WriteChunks" >> WriteChunks(target)
     )

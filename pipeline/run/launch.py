@@ -43,10 +43,11 @@ from beamvec.pipeline.run.workers import Workers
 from beamvec.redact import redact
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.files import storage
+from beamvec.transforms.inference.config import ModelConfig
+from beamvec.transforms.inference.description import describe_model
 from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.inference.model_files import ModelFiles
 from beamvec.transforms.inference.registry import ENGINES
-from beamvec.transforms.inference.spec import ModelSpec
 from beamvec.transforms.planning.plan import account_inputs
 
 _PACKAGES = ("apache-beam", "pyarrow", "numpy", "pillow")
@@ -102,8 +103,10 @@ def run_extraction(
     observer = observer or Observer()
     workers = Workers.choose(beam_flags, known_flags, observer.verbose)
     config = _check_config(config, workers)
-    fingerprint = ModelFiles.fetch(config.model.handle).fingerprint()
-    settings = config.make_settings(fingerprint)
+    files = ModelFiles.fetch(config.model.handle)
+    config = replace(config, model=config.model.choose_engine(files.format))
+    said = describe_model(files).override(dict(config.model.given))
+    settings = config.make_settings(files.fingerprint(), said.spec)
     found = find_output(config.layout, settings, config.overwrite)
     if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
         return _judge(_confirm(config, found, observer), config)
@@ -133,18 +136,18 @@ def _check_config(config: ExtractConfig, workers: Workers) -> ExtractConfig:
     return config.check()
 
 
-def load_to_launch(spec: ModelSpec, local: bool) -> FeatureModel:
+def load_to_launch(config: ModelConfig, local: bool) -> FeatureModel:
     """Load the model of a run on this machine.
 
     Args:
-        spec: of the run.
+        config: of the run.
         local: whether the workers are here too. What other machines can do, they see themselves:
             here the model is loaded in float32, and without a GPU if there is none.
 
     Raises:
         ModelError: see `load_model`.
     """
-    return load_model(spec if local else replace(spec, precision="float32", device="any"))
+    return load_model(config if local else replace(config, precision="float32", device="any"))
 
 
 def _run_holding(job: Job, hold: Hold, observer: Observer) -> RunRecord:
@@ -236,7 +239,7 @@ def _note_versions(found: FoundOutput, record: RunRecord) -> tuple[str, ...]:
 def _describe(job: Job, found: FoundOutput) -> RunRecord:
     """Return what is known of the run before it has begun."""
     config, model = job.config, job.model
-    engine = ENGINES[config.model.engine]
+    engine = ENGINES[config.model.engine or ""]
     return RunRecord(
         settings=job.settings,
         model=redact(config.model.handle),
@@ -244,6 +247,8 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
         version=__version__,
         generation=found.next_generation if config.append else 0,
         state="running",
+        spec=model.spec,
+        spec_source=model.source,
         input_size=model.input_size,
         weights=model.weights,
         input=InputRecord(config.source.kind, config.source.describe()),

@@ -15,7 +15,7 @@ from apache_beam.pvalue import PCollection
 from beamvec.transforms.decoding.outcome import Outcome
 from beamvec.transforms.decoding.pool import DecoderPool, SharedPool
 from beamvec.transforms.decoding.reading import ImageFile, read_file
-from beamvec.transforms.decoding.resize import Resize
+from beamvec.transforms.decoding.resize import Resizing
 from beamvec.transforms.files.readers import FILES, ImageReader
 from beamvec.transforms.records.chunks import Chunk, DecodedChunk, Effort
 from beamvec.transforms.records.coders import InProcessCoder
@@ -32,8 +32,7 @@ that all decoders are busy."""
 
 def decode_chunk(
     chunk: Chunk,
-    size: int,
-    resize: Resize,
+    resizing: Resizing,
     threads: ThreadPoolExecutor,
     pool: DecoderPool,
     reader: ImageReader = FILES,
@@ -42,8 +41,7 @@ def decode_chunk(
 
     Args:
         chunk: the images.
-        size: S, the target's width and height in pixels.
-        resize: see `beamvec.transforms.decoding.pixels.decode_image`.
+        resizing: how they become square.
         threads: where the images are read.
         pool: where they are decoded.
         reader: how they are read.
@@ -51,7 +49,7 @@ def decode_chunk(
     Raises:
         PoolClosedError: if the pool is closed, or is meanwhile.
     """
-    pixels = np.empty((len(chunk.refs), size, size, 3), np.uint8)
+    pixels = np.empty((len(chunk.refs), resizing.size, resizing.size, 3), np.uint8)
     results: list[ImageInfo | Failure | None] = [None] * len(chunk.refs)
     # Shared by the threads: each takes the next images when it is free. That is safe, as `next`
     # of an `enumerate` over a tuple is one step for the interpreter.
@@ -59,7 +57,7 @@ def decode_chunk(
 
     # A function of its own, so that a parcel's pixels are gone before the next one is decoded.
     def decode_parcel(taken: list[tuple[int, ImageFile]]) -> Effort:
-        outcomes = pool.decode_parcel([source for _, source in taken], size, resize, reader)
+        outcomes = pool.decode_parcel([source for _, source in taken], resizing, reader)
         for (i, source), outcome in zip(taken, outcomes, strict=True):
             results[i] = _settle(source.ref, outcome, pixels[i])
         return _sum_effort(outcomes)
@@ -132,37 +130,33 @@ class DecodeImages(beam.PTransform[Any, Any]):
     """Read, decode and resize: `Chunk` -> `DecodedChunk` with uint8 [n, S, S, 3] RGB pixels.
 
     Args:
-        size: S, the target's width and height in pixels.
-        resize: see `beamvec.transforms.decoding.pixels.decode_image`.
+        resizing: how they become square.
         pool: names the pool that decodes in each worker process.
         reader: how images are read.
     """
 
     def __init__(
         self,
-        size: int,
-        resize: Resize,
+        resizing: Resizing,
         pool: SharedPool | None = None,
         reader: ImageReader = FILES,
     ):
         super().__init__()
-        self._size = size
-        self._resize = resize
+        self._resizing = resizing
         self._pool = pool or SharedPool()
         self._reader = reader
 
     def expand(self, chunks: PCollection[Chunk]) -> PCollection[DecodedChunk]:
         """Apply the transform."""
-        decode = _DecodeFn(self._size, self._resize, self._pool, self._reader)
+        decode = _DecodeFn(self._resizing, self._pool, self._reader)
         return chunks | "Decode" >> beam.ParDo(decode)
 
 
 class _DecodeFn(beam.DoFn):
     """Keeps threads that read, and the pool that decodes."""
 
-    def __init__(self, size: int, resize: Resize, pool: SharedPool, reader: ImageReader):
-        self._size = size
-        self._resize = resize
+    def __init__(self, resizing: Resizing, pool: SharedPool, reader: ImageReader):
+        self._resizing = resizing
         self._shared_pool = pool
         self._reader = reader
         self._images_in = Metrics.counter("beamvec", "images_in")
@@ -175,9 +169,7 @@ class _DecodeFn(beam.DoFn):
         self._pool.start()  # The processes get ready while the model is loaded.
 
     def process(self, chunk: Chunk) -> Iterator[DecodedChunk]:
-        decoded = decode_chunk(
-            chunk, self._size, self._resize, self._threads, self._pool, self._reader
-        )
+        decoded = decode_chunk(chunk, self._resizing, self._threads, self._pool, self._reader)
         self._images_in.inc(len(chunk.refs))
         self._images_decoded.inc(len(decoded.images))
         self._images_failed.inc(len(decoded.failures))

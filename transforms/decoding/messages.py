@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from beamvec.transforms.decoding.outcome import Cause, Outcome
 from beamvec.transforms.decoding.pixels import DecodedImage
-from beamvec.transforms.decoding.resize import Resize
+from beamvec.transforms.decoding.resize import Resizing
 
 _LENGTHS = struct.Struct("<IQ")
 """What a message starts with: the lengths of its JSON and of its body, in bytes."""
@@ -30,23 +30,21 @@ class Request:
     """Decode the files of a parcel, one after the other.
 
     Attributes:
-        size: S, the target's width and height in pixels.
-        resize: see `decode_image`.
+        resizing: how they become square.
         files: for each its content, or the path of a local file, which the process reads itself.
     """
 
-    size: int
-    resize: Resize
+    resizing: Resizing
     files: Sequence[bytes | str]
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields; of a content only its length, as the body has it.
 
-        >>> Request(8, "pad", ["a.jpg", b"GIF89a"]).to_json()["files"]
+        >>> Request(Resizing(8, "pad"), ["a.jpg", b"GIF89a"]).to_json()["files"]
         [{'path': 'a.jpg'}, {'length': 6}]
         """
         files = [{"path": f} if isinstance(f, str) else {"length": len(f)} for f in self.files]
-        return {"size": self.size, "resize": self.resize, "files": files}
+        return {"resizing": self.resizing, "files": files}
 
     def body(self) -> list[bytes]:
         """Return the contents."""
@@ -63,7 +61,7 @@ class Request:
             else:
                 files.append(body[start : start + file["length"]])
                 start += file["length"]
-        return cls(fields["size"], fields["resize"], files)
+        return cls(Resizing(*fields["resizing"]), files)
 
 
 @dataclass(frozen=True)

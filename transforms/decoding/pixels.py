@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import typing
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -11,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from beamvec.transforms.decoding.resize import Resize
+from beamvec.embeddings.model_spec import Interpolation
+from beamvec.transforms.decoding.resize import Resizing
 
 MAX_PIXELS = 178_956_970
 """Images of more pixels are refused as decompression bombs: Pillow's own default limit."""
@@ -23,7 +25,14 @@ BLOCK_PIXELS = 1 << 20
 """Pixels that are converted at a time: what is done in float64 or needs copies would take gigabytes
 for a whole image of `MAX_PIXELS`."""
 
-_CROP_RATIO = 256 / 224
+_FILTERS = {name: Image.Resampling[name.upper()] for name in typing.get_args(Interpolation)}
+_POINT_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+"""The filters that Pillow has without antialiasing."""
+
 _WHITE = (255, 255, 255, 255)
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,13 +68,13 @@ def _go_on() -> None:
 
 def decode_image(
     data: bytes,
-    size: int,
-    resize: Resize = "stretch",
+    resizing: Resizing,
     before_large: Callable[[], None] = _go_on,
 ) -> DecodedImage:
     """Decode the bytes of an image file and resize it to a square.
 
-    JPEG is decoded at the smallest DCT scale that leaves at least twice the target size. EXIF
+    JPEG is decoded at the smallest DCT scale that leaves at least twice the target size, or in
+    full where `antialias` is off, as what is left out then counts. EXIF
     orientation is applied, and ignored where the EXIF block is broken. Animations give their first
     frame. 16-bit and float values are scaled to 8 bits, transparent parts lie on white. Colour
     profiles are not applied.
@@ -76,10 +85,7 @@ def decode_image(
 
     Args:
         data: the content of the file.
-        size: S, the target's width and height in pixels.
-        resize: `stretch` changes the aspect ratio; `crop` resizes the short side to 256/224 of
-            the size and takes the centre; `pad` resizes the long side and adds black bars. All
-            are bilinear with antialiasing.
+        resizing: how it becomes a square.
         before_large: called before an image of more than `LARGE_PIXELS` is decoded, for callers
             that bound their memory.
 
@@ -89,7 +95,7 @@ def decode_image(
 
     >>> buffer = io.BytesIO()
     >>> Image.new("RGB", (40, 20), "red").save(buffer, "PNG")
-    >>> image = decode_image(buffer.getvalue(), 8)
+    >>> image = decode_image(buffer.getvalue(), Resizing(8))
     >>> image.pixels.shape, image.pixels[0, 0].tolist(), image.width, image.format
     ((8, 8, 3), [255, 0, 0], 40, 'PNG')
     """
@@ -99,17 +105,18 @@ def decode_image(
         _refuse_bomb(image)
         orientation = _read_orientation(image)
         width, height = image.size
-        target = _target_size(width, height, size, resize)
-        image.draft(image.mode, (2 * target[0], 2 * target[1]))
+        target = _target_size(width, height, resizing)
+        if resizing.antialias:
+            image.draft(image.mode, (2 * target[0], 2 * target[1]))
         if image.width * image.height > LARGE_PIXELS:
             before_large()
         image.load()
-        resized = _to_rgb(image).resize(target, Image.Resampling.BILINEAR)
+        resized = _resize(_to_rgb(image), target, resizing)
         if orientation in _TRANSPOSE:
             resized = resized.transpose(_TRANSPOSE[orientation])
             if orientation >= 5:
                 width, height = height, width
-        square = _to_square(resized, size)
+        square = _to_square(resized, resizing.size)
         return DecodedImage(np.asarray(square), width, height, image.format or "")
 
 
@@ -137,14 +144,24 @@ def _read_orientation(image: Image.Image) -> int:
         return 1
 
 
-def _target_size(width: int, height: int, size: int, resize: Resize) -> tuple[int, int]:
-    if resize == "stretch":
-        return size, size
-    if resize == "crop":
-        scale = size * _CROP_RATIO / min(width, height)
+def _target_size(width: int, height: int, resizing: Resizing) -> tuple[int, int]:
+    if resizing.mode == "stretch":
+        return resizing.size, resizing.size
+    if resizing.mode == "crop":
+        scale = resizing.size / resizing.crop_ratio / min(width, height)
     else:
-        scale = size / max(width, height)
+        scale = resizing.size / max(width, height)
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _resize(image: Image.Image, target: tuple[int, int], resizing: Resizing) -> Image.Image:
+    if resizing.antialias:
+        return image.resize(target, _FILTERS[resizing.interpolation])
+    # Each new pixel's centre is looked up in the old image, however far apart they lie there.
+    scale = (image.width / target[0], 0, 0, 0, image.height / target[1], 0)
+    return image.transform(
+        target, Image.Transform.AFFINE, scale, _POINT_FILTERS[resizing.interpolation]
+    )
 
 
 def _to_square(image: Image.Image, size: int) -> Image.Image:

@@ -21,7 +21,7 @@ from beamvec.transforms.decoding.outcome import Outcome
 from beamvec.transforms.decoding.pixels import DecodedImage
 from beamvec.transforms.decoding.places import Places
 from beamvec.transforms.decoding.reading import ImageFile
-from beamvec.transforms.decoding.resize import Resize
+from beamvec.transforms.decoding.resize import Resizing
 from beamvec.transforms.decoding.retries import decode_with_retries
 from beamvec.transforms.files.readers import FILES, ImageReader
 from beamvec.transforms.machine import count_cpus
@@ -108,27 +108,26 @@ class DecoderPool:
         """
         self._places.fill()
 
-    def decode(self, data: bytes, size: int, resize: Resize) -> DecodedImage:
+    def decode(self, data: bytes, resizing: Resizing) -> DecodedImage:
         """Decode an image in one of the processes, waiting for one that is free.
 
         Args:
             data: the content of the file.
-            size: S, the target's width and height in pixels.
-            resize: see `decode_image`.
+            resizing: how images become square.
 
         Raises:
             DecoderError: if it cannot be decoded, or brings the decoder down.
             DecoderStartError: if there is no process, and none can be started.
             PoolClosedError: if the pool is closed, or is while the image is decoded.
         """
-        [outcome] = self.decode_parcel([ImageFile(ImageRef(""), data)], size, resize)
+        [outcome] = self.decode_parcel([ImageFile(ImageRef(""), data)], resizing)
         if outcome.image is None:
             assert outcome.error
             raise DecoderError(outcome.error.error_type, outcome.error.message)
         return outcome.image
 
     def decode_parcel(
-        self, parcel: Sequence[ImageFile], size: int, resize: Resize, reader: ImageReader = FILES
+        self, parcel: Sequence[ImageFile], resizing: Resizing, reader: ImageReader = FILES
     ) -> list[Outcome]:
         """Decode some images in one of the processes, waiting for one that is free.
 
@@ -136,8 +135,7 @@ class DecoderPool:
 
         Args:
             parcel: the images; for those that could not be read, the outcome is that error.
-            size: S, the target's width and height in pixels.
-            resize: see `decode_image`.
+            resizing: how images become square.
             reader: reads what a process could not.
 
         Returns:
@@ -147,13 +145,11 @@ class DecoderPool:
             DecoderStartError: if there is no process, and none can be started.
             PoolClosedError: if the pool is closed, or is while the images are decoded.
         """
-        ask = functools.partial(self._ask, size=size, resize=resize)
+        ask = functools.partial(self._ask, resizing=resizing)
         return decode_with_retries(parcel, ask, reader, self.max_file_size)
 
-    def _ask(
-        self, sent: Sequence[ImageFile], alone: bool, size: int, resize: Resize
-    ) -> list[Outcome]:
-        request = Request(size, resize, [source.content for source in sent])
+    def _ask(self, sent: Sequence[ImageFile], alone: bool, resizing: Resizing) -> list[Outcome]:
+        request = Request(resizing, [source.content for source in sent])
         task = sent[0].ref.uri if sent else ""
         with self._places.borrow(task, alone) as (place, decoder):
             try:

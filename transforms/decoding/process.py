@@ -80,11 +80,9 @@ def _serve(
     while True:
         request = receive(stream)
         assert isinstance(request, Request)
-        decode_data = functools.partial(
-            decode, size=request.size, resize=request.resize, before_large=take_turn
-        )
+        decode_data = functools.partial(decode, resizing=request.resizing, before_large=take_turn)
         outcomes = [decode_file(file, decode_data, max_file_size) for file in request.files]
-        send(connection, Answer(request.size, outcomes))
+        send(connection, Answer(request.resizing.size, outcomes))
 
 
 def _take_turn(connection: socket.socket, stream: BinaryIO) -> None:

@@ -1,18 +1,33 @@
-"""How images become square: the choices, importable without Pillow."""
+"""How images become square: `Resizing`, importable without Pillow."""
 
 from __future__ import annotations
 
-from typing import Literal
+import typing
+from typing import NamedTuple
 
-from beamvec.errors import ArgumentError
+from beamvec.embeddings.model_spec import Interpolation, ModelSpec, Resize
 
-Resize = Literal["stretch", "crop", "pad"]
-"""What `decode_image` does to an image that is no square; its docstring tells what each does."""
-
-RESIZE_MODES: tuple[Resize, ...] = ("stretch", "crop", "pad")
+RESIZE_MODES: tuple[Resize, ...] = typing.get_args(Resize)
 
 
-def check_resize(resize: str) -> None:
-    """Raise `ArgumentError` for a way to resize that is not there."""
-    if resize not in RESIZE_MODES:
-        raise ArgumentError(f"`resize={resize}`: it takes {', '.join(RESIZE_MODES)}")
+class Resizing(NamedTuple):
+    """How an image becomes a square; see `beamvec.embeddings.model_spec.ModelSpec`.
+
+    Attributes:
+        size: S, the target's width and height in pixels.
+        mode: `stretch`, `crop` or `pad`.
+        interpolation: Pillow's filter.
+        antialias: whether the filter widens with the reduction.
+        crop_ratio: of `crop`, the size over the short side that it is cut from.
+    """
+
+    size: int
+    mode: Resize = "stretch"
+    interpolation: Interpolation = "bilinear"
+    antialias: bool = True
+    crop_ratio: float = 0.875
+
+
+def make_resizing(spec: ModelSpec) -> Resizing:
+    """Return how a model wants its images to become square."""
+    return Resizing(spec.size, spec.resize, spec.interpolation, spec.antialias, spec.crop_ratio)

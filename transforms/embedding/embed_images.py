@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -17,21 +17,22 @@ from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.typehints import row_type
 
 from beamvec.embeddings import layout, schema
+from beamvec.embeddings.model_spec import Resize
 from beamvec.errors import ArgumentError
 from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
 from beamvec.transforms.decoding.pool import SharedPool
-from beamvec.transforms.decoding.resize import Resize, check_resize
+from beamvec.transforms.decoding.resize import make_resizing
 from beamvec.transforms.embedding.elements import Shape, find_shape
+from beamvec.transforms.inference.config import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_MODEL,
+    ModelConfig,
+    choose_device,
+    make_given,
+)
 from beamvec.transforms.inference.engine import Precision
 from beamvec.transforms.inference.features import embed_chunk
 from beamvec.transforms.inference.model import load_model
-from beamvec.transforms.inference.spec import (
-    DEFAULT_BATCH_SIZE,
-    DEFAULT_ENGINE,
-    DEFAULT_MODEL,
-    ModelSpec,
-    choose_device,
-)
 from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.images import Failure, ImageInfo
 
@@ -70,12 +71,14 @@ class EmbedImages(beam.PTransform[Any, Any]):
 
     Args:
         model: see `beamvec.extract`, as for the others.
-        resize: how images become square.
+        spec: fields of `ModelSpec`, which go before what is said beside the model.
+        resize: how images become square; None for what the model wants.
         precision: what the model computes in.
         engine: what runs it.
         batch_size: images in a call of the model.
         uri_column: the column of rows that holds the uri.
         require_gpu: whether to fail where the engine sees no GPU.
+        trust_model: whether the model may read and write files.
 
     Raises:
         ArgumentError: for an argument that cannot be, or an input that cannot be embedded.
@@ -92,18 +95,20 @@ class EmbedImages(beam.PTransform[Any, Any]):
         self,
         model: str = DEFAULT_MODEL,
         *,
-        resize: Resize = "stretch",
+        spec: Mapping[str, Any] | None = None,
+        resize: Resize | None = None,
         precision: Precision = "float32",
-        engine: str = DEFAULT_ENGINE,
+        engine: str | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
         uri_column: str = schema.URI,
         require_gpu: bool = False,
+        trust_model: bool = False,
     ):
         super().__init__()
-        check_resize(resize)
-        device = choose_device(require_gpu)
-        self._spec = ModelSpec(str(model), engine, precision, batch_size, device)
-        self._resize = resize
+        device, given = choose_device(require_gpu), make_given(spec, resize)
+        self._config = ModelConfig(
+            str(model), engine, precision, batch_size, device, given, trust_model
+        )
         self._uri_column = uri_column
         self._handler: ErrorHandler | None = None
 
@@ -115,8 +120,8 @@ class EmbedImages(beam.PTransform[Any, Any]):
     def expand(self, images: PCollection[Any]) -> dict[str, PCollection[Any]] | PCollection[Any]:
         """Apply the transform."""
         shape = find_shape(images.element_type, self._uri_column)
-        size = _BATCHES * self._spec.batch_size
-        embed = beam.ParDo(_EmbedFn(self._spec, self._resize, shape))
+        size = _BATCHES * self._config.batch_size
+        embed = beam.ParDo(_EmbedFn(self._config, shape))
         results = (
             images
             | "TakeSome" >> beam.BatchElements(min_batch_size=size, max_batch_size=size)
@@ -160,9 +165,8 @@ def _python_type(column: schema.Column, table: str) -> Any:
 class _EmbedFn(beam.DoFn):
     """Keeps the model, the decoders, and threads that read."""
 
-    def __init__(self, spec: ModelSpec, resize: Resize, shape: Shape):
-        self._spec = spec
-        self._resize = resize
+    def __init__(self, config: ModelConfig, shape: Shape):
+        self._config = config
         self._shape = shape
         self._handle = SharedPool()
         self._images_in = Metrics.counter("beamvec", "images_in")
@@ -173,13 +177,13 @@ class _EmbedFn(beam.DoFn):
         self._threads = ThreadPoolExecutor(READ_THREADS, "decode")
         self._pool = self._handle.get()
         self._pool.start()  # They get ready while the model is loaded.
-        self._model = load_model(self._spec)
+        self._model = load_model(self._config)
 
     def process(self, elements: Sequence[Any]) -> Iterator[Any]:
         refs, reader = self._shape.make_refs(elements)
-        size = self._model.input_size
+        resizing = make_resizing(self._model.spec)
         chunk = Chunk(0, 0, "", refs)
-        decoded = decode_chunk(chunk, size, self._resize, self._threads, self._pool, reader)
+        decoded = decode_chunk(chunk, resizing, self._threads, self._pool, reader)
         embedded = embed_chunk(decoded, self._model)
         self._images_in.inc(len(refs))
         self._images_embedded.inc(len(embedded.images))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -12,23 +12,24 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from beamvec.embeddings.model_spec import ModelSpec, Resize
 from beamvec.errors import ArgumentError, ImageError
 from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
 from beamvec.transforms.decoding.pool import SharedPool
-from beamvec.transforms.decoding.resize import Resize, check_resize
+from beamvec.transforms.decoding.resize import make_resizing
 from beamvec.transforms.files.readers import FILES
 from beamvec.transforms.files.storage import ReadResult
+from beamvec.transforms.inference.config import (
+    DEFAULT_BATCH_SIZE,
+    DEFAULT_MODEL,
+    ModelConfig,
+    choose_device,
+    make_given,
+)
 from beamvec.transforms.inference.engine import Precision
 from beamvec.transforms.inference.features import embed_chunk
 from beamvec.transforms.inference.model import FeatureModel
 from beamvec.transforms.inference.model import load_model as load_feature_model
-from beamvec.transforms.inference.spec import (
-    DEFAULT_BATCH_SIZE,
-    DEFAULT_ENGINE,
-    DEFAULT_MODEL,
-    ModelSpec,
-    choose_device,
-)
 from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.images import Failure, ImageRef
 
@@ -45,11 +46,14 @@ class Embedder:
 
     Attributes:
         model: what is loaded.
-        resize: how images become square.
     """
 
     model: FeatureModel
-    resize: Resize = "stretch"
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the model wants to see, and where its features are."""
+        return self.model.spec
 
     @property
     def dimension(self) -> int:
@@ -92,8 +96,7 @@ class Embedder:
         with ThreadPoolExecutor(READ_THREADS, "decode") as threads:
             decoded = decode_chunk(
                 Chunk(0, 0, "", numbered),
-                self.input_size,
-                self.resize,
+                make_resizing(self.spec),
                 threads,
                 SharedPool().get(),
                 _Sources(sources),
@@ -173,11 +176,13 @@ def _convert(image: Any) -> Any:
 def load_model(
     model: str | os.PathLike[str] = DEFAULT_MODEL,
     *,
-    resize: Resize = "stretch",
+    spec: Mapping[str, Any] | None = None,
+    resize: Resize | None = None,
     precision: Precision = "float32",
-    engine: str = DEFAULT_ENGINE,
+    engine: str | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
     require_gpu: bool = False,
+    trust_model: bool = False,
 ) -> Embedder:
     """Load a model to embed images in this process, without Beam.
 
@@ -185,17 +190,20 @@ def load_model(
 
     Args:
         model: see `beamvec.extract`, as for the others.
-        resize: how images become square.
+        spec: fields of `ModelSpec`, which go before what is said beside the model.
+        resize: how images become square; None for what the model wants.
         precision: what the model computes in.
         engine: what runs it.
         batch_size: images in a call of the model.
         require_gpu: whether to fail where the engine sees no GPU.
+        trust_model: whether the model may read and write files.
 
     Raises:
         ArgumentError: for an argument that cannot be.
         ModelError: if the model cannot be fetched, loaded or used.
     """
-    check_resize(resize)
-    device = choose_device(require_gpu)
-    spec = ModelSpec(os.fspath(model), engine, precision, batch_size, device)
-    return Embedder(load_feature_model(spec), resize)
+    device, given = choose_device(require_gpu), make_given(spec, resize)
+    config = ModelConfig(
+        os.fspath(model), engine, precision, batch_size, device, given, trust_model
+    )
+    return Embedder(load_feature_model(config))

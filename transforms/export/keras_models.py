@@ -7,7 +7,8 @@ import os
 from beamvec.errors import ModelError
 from beamvec.transforms.export.saved_model import as_feature_vector
 from beamvec.transforms.inference.contract import DEFAULT_INPUT_SIZE
-from beamvec.transforms.inference.model_files import import_tensorflow, write_weights_note
+from beamvec.transforms.inference.description import write_description
+from beamvec.transforms.inference.model_files import ModelFiles, import_tensorflow
 
 KERAS_MODULES = {"ResNet50V2": "resnet_v2", "ResNet50": "resnet"}
 """Architectures that can be exported, and the module of `keras.applications` that has each."""
@@ -52,4 +53,5 @@ def export_model(architecture: str, weights: str, path: str, seed: int = 0) -> N
         raise ModelError(f"cannot load weights {weights}: {reason}") from error
     root = as_feature_vector(tf, model, module.preprocess_input)
     tf.saved_model.save(root, path, signatures={"serving_default": root.serving_default})
-    write_weights_note(path, weights if weights in ("imagenet", "random") else "file")
+    note = {"weights": weights if weights in ("imagenet", "random") else "file"}
+    write_description(ModelFiles(path, path), {}, note)

@@ -12,8 +12,10 @@ import numpy.typing as npt
 from beamvec.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from beamvec.transforms.inference.model_files import ModelFiles
-    from beamvec.transforms.inference.spec import ModelSpec
+    from beamvec.embeddings.model_spec import ModelSpec
+    from beamvec.transforms.inference.config import ModelConfig
+    from beamvec.transforms.inference.description import Description
+    from beamvec.transforms.inference.model_files import ModelFiles, ModelFormat
 
 Precision = Literal["float32", "bfloat16", "float16"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
@@ -24,14 +26,12 @@ class CompiledModel:
     """A model that an engine has made ready for batches of one shape.
 
     Attributes:
-        input_size: S, width and height of its input in pixels.
-        dimension: D, length of its output.
-        entry: how it is called, `__call__(training=False)` or `serving_default`.
+        spec: its contract, complete.
+        entry: how it is called, such as `__call__(training=False)` or `serving_default`.
         call: uint8 [batch_size, S, S, 3] RGB -> float32 [batch_size, D]; threads may share it.
     """
 
-    input_size: int
-    dimension: int
+    spec: ModelSpec
     entry: str
     call: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
@@ -42,19 +42,21 @@ class Engine:
 
     Attributes:
         name: of `engine` and `--engine`.
+        formats: of the models that it runs.
         precisions: that it computes in, on some machine.
         devices: `any` if it runs without a GPU too, `gpu` if it can use one.
         packages: the distributions that compute, whose versions stand in `run.json`.
         extra: of beamvec that installs them, None if beamvec needs them anyway.
-        compile: makes a model ready for batches of one size.
+        compile: makes a model ready for batches of one size; it is given what is said of it.
     """
 
     name: str
+    formats: tuple[ModelFormat, ...]
     precisions: tuple[Precision, ...]
     devices: tuple[str, ...]
     packages: tuple[str, ...]
     extra: str | None
-    compile: Callable[[ModelFiles, ModelSpec], CompiledModel]
+    compile: Callable[[ModelFiles, Description, ModelConfig], CompiledModel]
 
     def check(self, precision: str, device: str) -> None:
         """Raise `ArgumentError` for a precision or a device that it does not have."""

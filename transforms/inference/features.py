@@ -11,9 +11,10 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.pvalue import PCollection
 
+from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ModelError
+from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.model import FeatureModel, load_model
-from beamvec.transforms.inference.spec import ModelSpec
 from beamvec.transforms.records.chunks import DecodedChunk, Effort, EmbeddedChunk
 from beamvec.transforms.records.coders import InProcessCoder
 from beamvec.transforms.records.images import Failure
@@ -49,23 +50,30 @@ class FeatureModelHandler(ModelHandler[DecodedChunk, EmbeddedChunk, FeatureModel
     """Runs a `FeatureModel`: one `DecodedChunk` in, one `EmbeddedChunk` out.
 
     Args:
-        spec: what the model is, and how it is run.
+        config: which model is run, and how.
         fingerprint: what the model's fingerprint must be: every worker computes with the model
             that was checked at launch, or not at all.
+        spec: what its contract must be, likewise.
     """
 
-    def __init__(self, spec: ModelSpec, fingerprint: str):
-        self._spec = spec
+    def __init__(self, config: ModelConfig, fingerprint: str, spec: ModelSpec):
+        self._config = config
         self._fingerprint = fingerprint
+        self._spec = spec
         self._embedded = Metrics.counter("beamvec", "images_embedded")
 
     def load_model(self) -> FeatureModel:
         """Load the model, once per process."""
-        model = load_model(self._spec)
+        model = load_model(self._config)
         if model.fingerprint != self._fingerprint:
             raise ModelError(
-                f"the model {self._spec.handle} has changed since the launch: its fingerprint is "
+                f"the model {self._config.handle} has changed since the launch: its fingerprint is "
                 f"{model.fingerprint}, expected {self._fingerprint}"
+            )
+        if model.spec != self._spec:
+            raise ModelError(
+                f"what is said of the model {self._config.handle} ({model.source}) has changed "
+                f"since the launch: it is {model.spec}, expected {self._spec}"
             )
         return model
 

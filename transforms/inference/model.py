@@ -1,7 +1,6 @@
-"""The model: a SavedModel with the TF-Hub image feature vector interface, on one of two engines.
+"""The model, loaded: whatever its format and engine, uint8 images in and float32 features out.
 
-TensorFlow and OpenVINO are imported on first use only, so that commands that need no model start at
-once. The interface is described in `beamvec.transforms.inference.contract`.
+Engines are imported on first use only, so that commands that need no model start at once.
 """
 
 from __future__ import annotations
@@ -17,10 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ModelError
+from beamvec.transforms.inference.config import ModelConfig
+from beamvec.transforms.inference.description import describe_model
 from beamvec.transforms.inference.model_files import ModelFiles
 from beamvec.transforms.inference.registry import ENGINES
-from beamvec.transforms.inference.spec import ModelSpec
 from beamvec.transforms.machine import count_cpus
 
 
@@ -29,26 +30,35 @@ class FeatureModel:
     """A loaded model.
 
     Attributes:
-        spec: what it is, and how it is run.
-        fingerprint: SHA-256, in hex, over the SavedModel's graph, variables and assets.
-        input_size: S, width and height of its input in pixels.
-        dimension: D, length of its output.
-        entry: how it is called, `__call__(training=False)` or `serving_default`.
-        weights: what `beamvec model export` noted of the weights, such as `random`; None for
-            models from elsewhere.
+        config: which model it is, and how it is run; with its engine.
+        fingerprint: SHA-256, in hex, over the model's files.
+        spec: what it wants to see and where its features are, complete.
+        source: who says so, for people.
+        entry: how it is called, such as `__call__(training=False)` or `serving_default`.
+        weights: what is noted of the weights, such as `random`; None if nothing is.
         load_id: unique to this load, so that loads can be counted.
         call: uint8 [B, S, S, 3] RGB -> float32 [B, D], B the
-            batch size of the spec; the last batch is padded.
+            batch size of the config; the last batch is padded.
     """
 
-    spec: ModelSpec
+    config: ModelConfig
     fingerprint: str
-    input_size: int
-    dimension: int
+    spec: ModelSpec
+    source: str
     entry: str
     weights: str | None
     load_id: str
     call: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+    @property
+    def input_size(self) -> int:
+        """S, width and height of the input in pixels."""
+        return self.spec.size
+
+    @property
+    def dimension(self) -> int:
+        """D, length of an embedding."""
+        return self.spec.dimension
 
     def embed_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed any number of images, in batches of one fixed shape, as many at once as cores.
@@ -68,7 +78,7 @@ class FeatureModel:
 
     def embed_timed(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], float]:
         """Embed like `embed_pixels`; return the features, and the seconds of all calls."""
-        size = self.spec.batch_size
+        size = self.config.batch_size
         features = np.empty((len(pixels), self.dimension), np.float32)
 
         def embed_batch(start: int) -> float:
@@ -101,29 +111,31 @@ def _infer_threads() -> ThreadPoolExecutor:
 _load_lock = threading.Lock()
 
 
-def load_model(spec: ModelSpec) -> FeatureModel:
+def load_model(config: ModelConfig) -> FeatureModel:
     """Load a model once per process, whatever the number of threads that ask for it.
 
     Raises:
-        ModelError: if it cannot be fetched, is no image feature vector model, or this machine has
-            no use for the precision, or lacks a GPU that is required.
+        ModelError: if it cannot be fetched, is no feature extractor, is not as is said of it, or
+            this machine has no use for the precision, or lacks a GPU that is required.
     """
     with _load_lock:
-        return _load_once(spec)
+        return _load_once(config)
 
 
 @functools.cache
-def _load_once(spec: ModelSpec) -> FeatureModel:
-    files = ModelFiles.fetch(spec.handle)
+def _load_once(config: ModelConfig) -> FeatureModel:
+    files = ModelFiles.fetch(config.handle)
+    config = config.choose_engine(files.format)
+    said = describe_model(files).override(dict(config.given))
     fingerprint = files.fingerprint()
-    compiled = ENGINES[spec.engine].compile(files, spec)
+    compiled = ENGINES[config.engine or ""].compile(files, said, config)
     return FeatureModel(
-        spec=spec,
+        config=config,
         fingerprint=fingerprint,
-        input_size=compiled.input_size,
-        dimension=compiled.dimension,
+        spec=compiled.spec,
+        source=said.source,
         entry=compiled.entry,
-        weights=files.read_weights_note(),
+        weights=said.notes.get("weights"),
         load_id=uuid.uuid4().hex,
         call=compiled.call,
     )

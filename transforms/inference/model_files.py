@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import importlib
-import json
 import os
 import shutil
 import socket
@@ -24,11 +24,33 @@ from beamvec.transforms.machine import large_imports, without_module
 DOWNLOAD_TIMEOUT_S = 20.0
 """How long a hub may stay silent, for each answer that is waited for."""
 
-# The folder that SavedModel's own layout keeps for files of others.
-_WEIGHTS_NOTE = "assets.extra/beamvec.json"
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _SILENT = "3"
-_FINGERPRINTED = ("saved_model.pb", "variables", "assets")
+_GRAPH = "saved_model.pb"
+_FINGERPRINTED = ("variables", "assets")
+
+ModelFormat = Literal["saved_model", "onnx", "openvino"]
+
+DESCRIPTION_FILE = "beamvec.json"
+DESCRIPTIONS = (DESCRIPTION_FILE, "preprocessor_config.json", "config.json")
+"""Files beside a model that may tell what it wants to see, the first before the others."""
+
+_SUFFIXES: dict[str, ModelFormat] = {".onnx": "onnx", ".xml": "openvino"}
+_WEIGHTS: dict[ModelFormat, tuple[str, ...]] = {
+    "onnx": (".data", ".onnx_data"),
+    "openvino": (".bin",),
+}
+_EXPECTED = "it takes the folder of a SavedModel, an .onnx file, or the .xml of OpenVINO's IR"
+_EXPORTED = "; make one of it with `beamvec model export`"
+_ADVICE = {
+    ".keras": _EXPORTED,
+    ".h5": f"; save it as .keras{_EXPORTED}",
+    ".safetensors": _EXPORTED,
+    ".pt": "; export it to ONNX with torch.onnx.export",
+    ".pth": "; export it to ONNX with torch.onnx.export",
+    ".tflite": "; give the SavedModel that it was made of",
+    ".pb": "; give the folder of a SavedModel, not its file or a frozen graph",
+}
 
 
 def import_tensorflow() -> Any:
@@ -57,17 +79,18 @@ def import_tensorflow() -> Any:
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """The files of a model, in a local folder.
+    """The files of a model, on this machine.
 
     Attributes:
         handle: where they came from.
-        path: the folder.
-        format: how a model is kept there; `saved_model` is TensorFlow's SavedModel.
+        path: the folder of a SavedModel, else the file: of IR the `.xml`.
+        format: how the model is kept there: as TensorFlow's SavedModel, an ONNX file, or OpenVINO's
+            IR, an `.xml` with a `.bin` of the same name.
     """
 
     handle: str
     path: str
-    format: Literal["saved_model"] = "saved_model"
+    format: ModelFormat = "saved_model"
 
     @classmethod
     def fetch(cls, handle: str) -> ModelFiles:
@@ -85,26 +108,21 @@ class ModelFiles:
             path = _copy_remote(handle)
         else:
             path = os.path.expanduser(handle)
-        if not os.path.isdir(path):
-            raise ModelError(
-                f"no model at {handle}: no such folder; give the folder of a SavedModel"
-            )
-        if not os.path.isfile(os.path.join(path, "saved_model.pb")):
-            raise ModelError(f"no model at {handle}: the folder holds no saved_model.pb")
-        return cls(handle, path)
+        return cls(handle, *_find_model(handle, path))
 
     def fingerprint(self) -> str:
-        """Return the SHA-256, in hex, over the graph, the variables and the assets.
+        """Return the SHA-256, in hex, over the graph, the weights and the assets.
 
-        File names and contents count; time stamps and files that do not change an output do not.
+        Contents count, and names within the model; time stamps, the name of a file that is the
+        whole model, and files that do not change an output do not.
 
         Raises:
             ModelError: if the files are gone or cannot be read.
         """
         digest = hashlib.sha256()
         try:
-            for file in _list_computing(self.path):
-                digest.update(f"{file.relative_to(self.path).as_posix()}\0".encode())
+            for name, file in self._list_computing():
+                digest.update(f"{name}\0".encode())
                 digest.update(f"{file.stat().st_size}\0".encode())
                 with file.open("rb") as stream:
                     while block := stream.read(1 << 20):
@@ -113,20 +131,35 @@ class ModelFiles:
             raise ModelError(f"cannot read the model {self.handle}: {error}") from error
         return digest.hexdigest()
 
-    def read_weights_note(self) -> str | None:
-        """Return what `beamvec model export` noted of the weights, None if there is no note."""
-        try:
-            weights = json.loads(Path(self.path, _WEIGHTS_NOTE).read_text())["weights"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        return str(weights)
+    def _list_computing(self) -> list[tuple[str, Path]]:
+        """List the names and the files that the model's outputs depend on; its graph is one."""
+        path = Path(self.path)
+        if self.format != "saved_model":
+            weights = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
+            more = [each for each in weights if each.suffix in _WEIGHTS[self.format]]
+            return [(f"model{each.suffix}", each) for each in (path, *more)]
+        folders = (path / name for name in _FINGERPRINTED)
+        below = (sorted(folder.rglob("*")) for folder in folders)
+        files = [path / _GRAPH, *(file for each in below for file in each if file.is_file())]
+        return [(file.relative_to(path).as_posix(), file) for file in files]
 
 
-def _list_computing(path: str) -> list[Path]:
-    """List the files of a SavedModel that its outputs depend on; its graph is always one."""
-    graph, *folders = (Path(path, name) for name in _FINGERPRINTED)
-    below = (sorted(folder.rglob("*")) for folder in folders)
-    return [graph, *(file for files in below for file in files if file.is_file())]
+def _find_model(handle: str, path: str) -> tuple[str, ModelFormat]:
+    """Return where a model is, the folder of a SavedModel or a file, and its format."""
+    if os.path.isfile(os.path.join(path, _GRAPH)):
+        return path, "saved_model"
+    files = [path] if os.path.isfile(path) else []
+    if os.path.isdir(path):
+        files = [str(file) for file in sorted(Path(path).iterdir()) if file.suffix in _SUFFIXES]
+    elif not files:
+        raise ModelError(f"no model at {handle}: no such folder or file")
+    if len(files) > 1:
+        names = ", ".join(os.path.basename(file) for file in files)
+        raise ModelError(f"{handle} holds several models ({names}); name one of them")
+    suffix = os.path.splitext(files[0])[1] if files else ""
+    if suffix not in _SUFFIXES:
+        raise ModelError(f"no model at {handle}: {_EXPECTED}{_ADVICE.get(suffix, '')}")
+    return files[0], _SUFFIXES[suffix]
 
 
 def _download(handle: str) -> str:
@@ -159,16 +192,20 @@ def _socket_timeout(timeout_s: float) -> Iterator[None]:
 
 
 def _copy_remote(handle: str) -> str:
-    """Copy a SavedModel from a remote filesystem into the cache of tensorflow-hub."""
+    """Copy a model from a remote filesystem into the cache of tensorflow-hub."""
     import_tensorflow()
     from tensorflow_hub import resolver
 
-    root = handle.rstrip("/")
+    single = os.path.splitext(handle)[1] in _SUFFIXES
+    root, _, name = handle.rpartition("/") if single else (handle.rstrip("/"), "", "")
     try:
         storage.check_store(handle)
-        files = storage.match(f"{root}/**")
+        files = storage.match(f"{root}/*" if single else f"{root}/**")
     except OSError as error:
         raise ModelError(f"cannot list the model {handle}: {error}") from error
+    stem = os.path.splitext(name)[0]
+    if single:
+        files = [file for file in files if _belongs(os.path.basename(file.path), stem)]
     if not files:
         raise ModelError(f"no model at {handle}: nothing is there")
     key = hashlib.sha256(repr(sorted(map(tuple, files))).encode()).hexdigest()
@@ -187,14 +224,12 @@ def _copy_remote(handle: str) -> str:
             os.rename(temporary, target)
         except OSError:  # Another process was first.
             shutil.rmtree(temporary)
-    return target
+    return os.path.join(target, name)
 
 
-def write_weights_note(path: str, weights: str) -> None:
-    """Note in a SavedModel where its weights come from, so that random ones cannot be mistaken."""
-    note = Path(path, _WEIGHTS_NOTE)
-    note.parent.mkdir(exist_ok=True)
-    note.write_text(json.dumps({"weights": weights}))
+def _belongs(name: str, stem: str) -> bool:
+    """Tell whether a file is part of the model of that stem, or describes it."""
+    return name.startswith(f"{stem}.") or name in DESCRIPTIONS
 
 
 def first_line(error: object) -> str:

@@ -1,4 +1,4 @@
-"""OpenVINO as the engine: the same SavedModel, on CPUs, without TensorFlow."""
+"""OpenVINO as the engine: SavedModels, ONNX files and its own IR, on CPUs."""
 
 from __future__ import annotations
 
@@ -10,22 +10,27 @@ import numpy as np
 import numpy.typing as npt
 
 from beamvec.errors import ModelError
-from beamvec.transforms.inference.contract import (
-    choose_output,
-    read_dimension,
-    read_input_size,
-)
+from beamvec.transforms.inference.description import Description
 from beamvec.transforms.inference.engine import CompiledModel, Engine
 from beamvec.transforms.inference.model_files import ModelFiles
+from beamvec.transforms.inference.openvino_graph import OpenvinoGraph
 
 if TYPE_CHECKING:
-    from beamvec.transforms.inference.spec import ModelSpec
+    from beamvec.transforms.inference.config import ModelConfig
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 """Values of OpenVINO's property INFERENCE_PRECISION_HINT."""
 
+_ADVICE = {
+    "saved_model": "; use `engine=tensorflow`",
+    "onnx": "; use `engine=onnxruntime`",
+    "openvino": "",
+}
+"""What else runs a model of each format."""
 
-def _import_openvino() -> Any:
+
+def import_openvino() -> Any:
+    """Import OpenVINO, or raise a `ModelError` that says how to install it."""
     try:
         import openvino
     except ImportError as error:
@@ -35,38 +40,37 @@ def _import_openvino() -> Any:
     return openvino
 
 
-def compile_model(files: ModelFiles, spec: ModelSpec) -> CompiledModel:
-    """Read a SavedModel, for batches of one size.
+def compile_model(files: ModelFiles, said: Description, config: ModelConfig) -> CompiledModel:
+    """Read a model, for batches of one size.
 
     As many calls as there are streams run at the same time, each on cores of its own.
 
     Raises:
-        ModelError: if it has no serving_default that is an image feature vector, or the precision
-            is of no use here.
+        ModelError: if it is no feature extractor, or not as is said of it, or the precision is of
+            no use here.
     """
-    openvino, handle = _import_openvino(), files.handle
+    openvino, handle = import_openvino(), files.handle
     core = openvino.Core()
-    _check_precision(core, spec.precision)
+    _check_precision(core, config.precision)
+    if said.fields.get("signature"):
+        raise ModelError("OpenVINO calls serving_default only; use `engine=tensorflow`")
     try:
-        model = core.read_model(files.path)
-        size, index = _read_interface(model, handle)
-        model.reshape([spec.batch_size, size, size, 3])
-        output = model.outputs[index]
-        dimension = read_dimension(handle, output.element_type.to_dtype().name, _shape(output))
+        graph = OpenvinoGraph(openvino, core.read_model(files.path), handle, said)
+        model, spec = graph.complete(config.batch_size)
         hints = {
             "PERFORMANCE_HINT": "THROUGHPUT",
-            "INFERENCE_PRECISION_HINT": _HINTS[spec.precision],
+            "INFERENCE_PRECISION_HINT": _HINTS[config.precision],
         }
-        compiled = core.compile_model(_take_pixels(openvino, model), "CPU", hints)
+        compiled = core.compile_model(model, "CPU", hints)
     except ModelError:
         raise
     except Exception as error:  # OpenVINO raises what it likes on models that it cannot run.
         raise ModelError(
-            f"OpenVINO cannot run the model {handle}: {_reason(error)}; use `engine=tensorflow`"
+            f"OpenVINO cannot run the model {handle}: {_reason(error)}{_ADVICE[files.format]}"
         ) from error
-    if dimension is None:
+    if not spec.dimension:
         raise ModelError(
-            f"OpenVINO cannot tell how long the features of {handle} are; use `engine=tensorflow`"
+            f"OpenVINO cannot tell how long the features of {handle} are{_ADVICE[files.format]}"
         )
     requests = threading.local()
 
@@ -74,10 +78,10 @@ def compile_model(files: ModelFiles, spec: ModelSpec) -> CompiledModel:
         if not hasattr(requests, "own"):
             requests.own = compiled.create_infer_request()
         requests.own.infer({0: pixels}, share_inputs=True)
-        features: npt.NDArray[np.float32] = requests.own.get_output_tensor(index).data.copy()
+        features: npt.NDArray[np.float32] = requests.own.get_output_tensor(0).data.copy()
         return features
 
-    return CompiledModel(size, dimension, "serving_default", call)
+    return CompiledModel(spec, "serving_default" if files.format == "saved_model" else "", call)
 
 
 def _reason(error: Exception) -> str:
@@ -85,17 +89,6 @@ def _reason(error: Exception) -> str:
     lines = str(error).splitlines()
     said = " ".join(line for line in lines if not line.startswith(("Exception from", "Check '")))
     return textwrap.shorten(said, 200) or type(error).__name__
-
-
-def _read_interface(model: Any, handle: str) -> tuple[int, int]:
-    """Return the model's input size, and which of its outputs holds the features."""
-    image = model.inputs[0]
-    names = [port.get_any_name() for port in model.inputs]
-    size = read_input_size(handle, names, image.element_type.to_dtype().name, _shape(image))
-    if len(model.outputs) == 1:
-        return size, 0
-    named = {name: i for i, port in enumerate(model.outputs) for name in port.get_names()}
-    return size, named[choose_output(handle, named)]
 
 
 def _check_precision(core: Any, precision: str) -> None:
@@ -108,23 +101,9 @@ def _check_precision(core: Any, precision: str) -> None:
         )
 
 
-def _take_pixels(openvino: Any, model: Any) -> Any:
-    """Let a model take uint8 0..255 instead of float32 0..1."""
-    steps = openvino.preprocess.PrePostProcessor(model)
-    steps.input().tensor().set_element_type(openvino.Type.u8)
-    steps.input().preprocess().convert_element_type(openvino.Type.f32).scale(255.0)
-    return steps.build()
-
-
-def _shape(port: Any) -> list[int | None]:
-    shape = port.get_partial_shape()
-    if shape.rank.is_dynamic:
-        return [None] * 4
-    return [None if length.is_dynamic else length.get_length() for length in shape]
-
-
 ENGINE = Engine(
     name="openvino",
+    formats=("saved_model", "onnx", "openvino"),
     precisions=("float32", "bfloat16"),
     devices=("any",),
     packages=("openvino",),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from beamvec.transforms.inference import openvino_engine, tensorflow_engine
+from beamvec.transforms.inference import (
+    onnxruntime_engine,
+    openvino_engine,
+    tensorflow_engine,
+)
 from beamvec.transforms.inference.engine import Engine
 
 ENGINES: dict[str, Engine] = {
@@ -10,5 +14,6 @@ ENGINES: dict[str, Engine] = {
     for engine in (
         tensorflow_engine.ENGINE,
         openvino_engine.ENGINE,
+        onnxruntime_engine.ENGINE,
     )
 }

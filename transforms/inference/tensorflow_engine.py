@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
 from typing import TYPE_CHECKING, Any
@@ -18,16 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from beamvec.errors import ModelError
-from beamvec.transforms.inference.contract import (
-    choose_output,
-    read_dimension,
-    read_input_size,
-)
+from beamvec.transforms.inference.description import Description
 from beamvec.transforms.inference.engine import CompiledModel, Engine, Precision
 from beamvec.transforms.inference.model_files import ModelFiles, first_line, import_tensorflow
+from beamvec.transforms.inference.tensorflow_graph import LoadedModel
 
 if TYPE_CHECKING:
-    from beamvec.transforms.inference.spec import ModelSpec
+    from beamvec.transforms.inference.config import ModelConfig
 
 _REWRITES = {
     "bfloat16": "auto_mixed_precision_onednn_bfloat16",
@@ -91,7 +88,7 @@ def _has_tensor_cores(tf: Any, gpu: Any) -> bool:
     return details.get("compute_capability", (0, 0)) >= _FLOAT16_CAPABILITY
 
 
-def compile_model(files: ModelFiles, spec: ModelSpec) -> CompiledModel:
+def compile_model(files: ModelFiles, said: Description, config: ModelConfig) -> CompiledModel:
     """Load a SavedModel, for batches of one size.
 
     Models of different precisions must not be called at the same time: TensorFlow's option for it
@@ -99,13 +96,13 @@ def compile_model(files: ModelFiles, spec: ModelSpec) -> CompiledModel:
     would let one thread change what another is about to do.
 
     Raises:
-        ModelError: if it is no image feature vector model, the precision is of no use here, or
-            there is no GPU and the spec wants one.
+        ModelError: if it is no feature extractor, or not as is said of it; the precision is of no
+            use here, or there is no GPU and one is wanted.
     """
     tf = import_tensorflow()
-    if spec.device == "gpu":
+    if config.device == "gpu":
         check_gpu()
-    check_precision(tf, spec.precision)
+    check_precision(tf, config.precision)
     for gpu in tf.config.list_physical_devices("GPU"):
         with contextlib.suppress(RuntimeError):  # In use already, by whoever else is in here.
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -113,74 +110,24 @@ def compile_model(files: ModelFiles, spec: ModelSpec) -> CompiledModel:
         loaded = tf.saved_model.load(files.path)
     except Exception as error:  # TensorFlow raises what it likes on damaged files.
         raise ModelError(f"cannot load the model {files.handle}: {first_line(error)}") from error
-    handle = files.handle
-    size = _input_size(loaded, handle)
-    shape = (spec.batch_size, size, size, 3)
-    function, entry = _build_function(tf, loaded, handle, shape)
-    rewrites = {option: name == spec.precision for name, option in _REWRITES.items()}
+    traced = LoadedModel(tf, loaded, files.handle, said).trace(config.batch_size)
+    rewrites = {option: name == config.precision for name, option in _REWRITES.items()}
 
     def call(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         tf.config.optimizer.set_experimental_options(rewrites)
-        output: npt.NDArray[np.float32] = function(tf.constant(pixels)).numpy()
+        output: npt.NDArray[np.float32] = traced.function(tf.constant(pixels)).numpy()
         return output
 
-    output = function.structured_outputs
-    dimension = read_dimension(handle, output.dtype.name, _as_list(output.shape))
-    if dimension is None:
-        dimension = call(np.zeros(shape, np.uint8)).shape[1]
-    return CompiledModel(size, dimension, entry, call)
-
-
-def _as_list(shape: Any) -> list[int | None]:
-    return [None] * 2 if shape.rank is None else shape.as_list()
-
-
-def _input_size(loaded: Any, handle: str) -> int:
-    signature = getattr(loaded, "signatures", {}).get("serving_default")
-    if signature is None:
-        return read_input_size(handle, ["images"], "float32", [None, None, None, 3])
-    inputs = signature.structured_input_signature[1]
-    spec = next(iter(inputs.values()))
-    shape = spec.shape.as_list() if spec.shape.rank is not None else [None] * 4
-    return read_input_size(handle, list(inputs), spec.dtype.name, shape)
-
-
-def _build_function(
-    tf: Any, loaded: Any, handle: str, shape: tuple[int, int, int, int]
-) -> tuple[Any, str]:
-    """Trace uint8 images -> features once, for one shape."""
-    entries: dict[str, Callable[[Any], Any]] = {}
-    if callable(loaded):
-        entries["__call__(training=False)"] = lambda images: loaded(images, training=False)
-    signature = getattr(loaded, "signatures", {}).get("serving_default")
-    if signature is not None:
-        (name,) = signature.structured_input_signature[1]
-        entries["serving_default"] = lambda images: signature(**{name: images})
-    reason = "it has neither a callable with `training` nor a signature serving_default"
-    for entry, embed in entries.items():
-        try:
-            return _trace(tf, embed, handle, shape), entry
-        except ModelError:
-            raise
-        except (TypeError, ValueError, tf.errors.OpError) as error:
-            reason = first_line(error)
-    raise ModelError(f"{handle} is no image feature vector model: {reason}")
-
-
-def _trace(
-    tf: Any, embed: Callable[[Any], Any], handle: str, shape: tuple[int, int, int, int]
-) -> Any:
-    # With a second argument, even a default one, TensorFlow would print all pixels at each call.
-    def features(pixels: Any) -> Any:
-        output = embed(tf.cast(pixels, tf.float32) / 255.0)
-        return output[choose_output(handle, output)] if isinstance(output, dict) else output
-
-    signature = [tf.TensorSpec(shape, tf.uint8)]
-    return tf.function(features, input_signature=signature, autograph=False).get_concrete_function()
+    spec = traced.spec
+    if not spec.dimension:
+        blank = np.zeros((config.batch_size, spec.size, spec.size, 3), np.uint8)
+        spec = replace(spec, dimension=call(blank).shape[1])
+    return CompiledModel(spec, traced.entry, call)
 
 
 ENGINE = Engine(
     name="tensorflow",
+    formats=("saved_model",),
     precisions=("float32", "bfloat16", "float16"),
     devices=("any", "gpu"),
     packages=("tensorflow",),

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from beamvec.errors import ArgumentError
-from beamvec.transforms.inference.spec import DEFAULT_MODEL, ModelSpec
+from beamvec.transforms.inference.config import DEFAULT_MODEL, ModelConfig
 
 
 @pytest.mark.parametrize(
@@ -17,20 +17,20 @@ from beamvec.transforms.inference.spec import DEFAULT_MODEL, ModelSpec
         ({"batch_size": 1}, "`batch_size=1` is out of range; it takes 2 to 4096"),
         ({"batch_size": 4097}, "`batch_size=4097`"),
         ({"engine": "jax"}, "`engine=jax` is none of beamvec's; it takes tensorflow, openvino"),
-        ({"precision": "float8"}, "`engine=tensorflow` has no `precision=float8`"),
+        ({"precision": "float8"}, "`precision=float8` is unknown"),
         ({"engine": "openvino", "precision": "float16"}, "it has float32 and bfloat16"),
         ({"engine": "openvino", "device": "gpu"}, "`engine=openvino` uses no GPU"),
     ],
 )
 def test_what_no_engine_has_is_refused(arguments, told):
     with pytest.raises(ArgumentError) as caught:
-        ModelSpec(**arguments)
+        ModelConfig(**arguments)
     assert told in str(caught.value)
 
 
 def test_a_spec_is_a_value():
-    spec = ModelSpec("m", batch_size=8)
+    spec = ModelConfig("m", batch_size=8)
     again = pickle.loads(pickle.dumps(spec))
     assert (again, hash(again)) == (spec, hash(spec))
-    assert spec != ModelSpec("m")
-    assert ModelSpec().handle == DEFAULT_MODEL
+    assert spec != ModelConfig("m")
+    assert ModelConfig().handle == DEFAULT_MODEL

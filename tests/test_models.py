@@ -1,0 +1,66 @@
+"""Models of every format, against a direct call in their own framework."""
+
+from __future__ import annotations
+
+import models
+import numpy as np
+import pytest
+
+import samples
+from beamvec.pipeline.commands.main import main
+from beamvec.transforms.inference.config import ModelConfig, make_given
+from beamvec.transforms.inference.model import load_model
+
+RUNS = [(name, engine) for name, case in models.CASES.items() for engine in case.engines]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Make each case once."""
+    known = {}
+
+    def make(name):
+        if name not in known:
+            known[name] = models.CASES[name].make(tmp_path_factory.mktemp("model"))
+        return known[name]
+
+    return make
+
+
+def make_pixels(count: int) -> np.ndarray:
+    size = models.SIZE
+    return np.stack([np.asarray(samples.make_image(i, size, size)) for i in range(count)])
+
+
+def least_cosine(features: np.ndarray, expected: np.ndarray) -> float:
+    lengths = np.linalg.norm(features, axis=1) * np.linalg.norm(expected, axis=1)
+    return float(((features * expected).sum(axis=1) / lengths).min())
+
+
+@pytest.mark.parametrize(("name", "engine"), RUNS)
+def test_embeddings_are_those_of_a_direct_call(made, name, engine):
+    handle, call = made(name)
+    given = make_given(models.CASES[name].spec)
+    model = load_model(ModelConfig(str(handle), engine, batch_size=4, given=given))
+    pixels = make_pixels(9)
+    features, expected = model.embed_pixels(pixels), call(pixels)
+    assert features.shape == expected.shape == (9, models.DIMENSION)
+    assert least_cosine(features, expected) >= 0.99999
+    np.testing.assert_allclose(features, expected, rtol=2e-3, atol=2e-3)
+    assert least_cosine(expected, np.roll(expected, 1, axis=0)) < 0.999  # They tell images apart.
+
+
+@pytest.mark.parametrize("name", [name for name, case in models.CASES.items() if case.spec])
+def test_what_has_to_be_said_is_named(made, name, capsys):
+    handle, _ = made(name)
+    spec = dict(models.CASES[name].spec)
+    engine = ["--engine", models.CASES[name].engines[-1]]
+    for field in ("signature", "input_name", "output_name", "pool"):
+        if field in spec:
+            flags = [f"--spec={key}={value}" for key, value in spec.items() if key != field]
+            assert main(["model", "check", str(handle), *engine, *flags]) == 2
+            error = capsys.readouterr().err
+            assert f"--spec {field}=" in error
+            assert error.count("\n") == 1
+    flags = [f"--spec={key}={value}" for key, value in spec.items()]
+    assert main(["model", "check", str(handle), *engine, *flags]) == 0
