@@ -19,6 +19,7 @@ from beamvec.errors import ModelError
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference import model_files
+from beamvec.transforms.inference.description import describe_model, write_description
 from beamvec.transforms.inference.model_files import ModelFiles
 
 
@@ -154,9 +155,13 @@ def test_the_fingerprint_is_of_the_content(tmp_path, model_path):
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda _: None, "no such folder; give the folder of a SavedModel"),
+        (lambda _: None, "no such folder or file; it takes the folder of a SavedModel"),
         (lambda path: path.mkdir(), "the folder holds no saved_model.pb"),
-        (lambda path: path.write_text(""), "no such folder"),
+        (lambda path: path.write_text(""), "it takes the folder of a SavedModel, an .onnx file"),
+        (
+            lambda path: (path.mkdir(), (path / "a.keras").touch()),
+            "the folder holds no saved_model.pb",
+        ),
     ],
 )
 def test_what_is_no_model_is_refused_before_anything_is_loaded(tmp_path, make, told):
@@ -173,21 +178,22 @@ def test_a_home_is_found(model_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("note", "weights"),
-    [('{"weights": "random"}', "random"), ("{", None), ("[]", None), ("{}", None), (None, None)],
+    [('{"weights": "random"}', "random"), ("{}", None), (None, None)],
 )
 def test_a_note_on_the_weights_is_read_if_it_is_one(tmp_path, note, weights):
     files = ModelFiles("m", str(tmp_path))
     if note is not None:
         (tmp_path / "assets.extra").mkdir()
         (tmp_path / "assets.extra" / "beamvec.json").write_text(note)
-    assert files.read_weights_note() == weights
+    assert describe_model(files).notes.get("weights") == weights
 
 
 def test_a_note_on_the_weights_does_not_change_the_fingerprint(tmp_path, model_path):
     copy = tmp_path / "m"
     shutil.copytree(model_path, copy)
-    model_files.write_weights_note(str(copy), "file")
-    assert ModelFiles.fetch(str(copy)).read_weights_note() == "file"
+    files = ModelFiles.fetch(str(copy))
+    write_description(files, {}, {"weights": "file"})
+    assert describe_model(files).notes == {"weights": "file"}
     assert fingerprint_of(copy) == fingerprint_of(model_path)
 
 

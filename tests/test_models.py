@@ -10,6 +10,7 @@ import samples
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.inference.config import ModelConfig, make_given
 from beamvec.transforms.inference.model import load_model
+from beamvec.transforms.inference.model_files import import_tensorflow
 
 RUNS = [(name, engine) for name, case in models.CASES.items() for engine in case.engines]
 
@@ -64,3 +65,31 @@ def test_what_has_to_be_said_is_named(made, name, capsys):
             assert error.count("\n") == 1
     flags = [f"--spec={key}={value}" for key, value in spec.items()]
     assert main(["model", "check", str(handle), *engine, *flags]) == 0
+
+
+def test_a_model_that_writes_files_is_refused_unless_it_is_trusted(tmp_path, capsys):
+    def call(images):
+        tf = import_tensorflow()
+        with tf.control_dependencies([tf.io.write_file(str(tmp_path / "mark"), "here")]):
+            return {"features": tf.reduce_mean(images, [1, 2])}
+
+    samples.save_model(str(tmp_path / "m"), call)
+    for command in (
+        ["model", "check", str(tmp_path / "m")],
+        [
+            "extract",
+            "--input",
+            __file__,
+            "--output",
+            str(tmp_path / "o"),
+            "--model",
+            str(tmp_path / "m"),
+        ],
+    ):
+        assert main([*command, str(tmp_path / "m")]) == 2
+        error = capsys.readouterr().err
+        assert "could read or write files: it has the operations WriteFile" in error
+        assert "--trust-model" in error
+    assert not (tmp_path / "mark").exists()
+    assert main(["model", "check", str(tmp_path / "m"), "--trust-model"]) == 0
+    assert (tmp_path / "mark").exists()

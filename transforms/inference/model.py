@@ -22,6 +22,7 @@ from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.description import describe_model
 from beamvec.transforms.inference.model_files import ModelFiles
 from beamvec.transforms.inference.registry import ENGINES
+from beamvec.transforms.inference.trust import check_trusted
 from beamvec.transforms.machine import count_cpus
 
 
@@ -128,6 +129,8 @@ def _load_once(config: ModelConfig) -> FeatureModel:
     config = config.choose_engine(files.format)
     said = describe_model(files).override(dict(config.given))
     fingerprint = files.fingerprint()
+    if not config.trusted:
+        check_trusted(files.handle, files.path)
     compiled = ENGINES[config.engine or ""].compile(files, said, config)
     return FeatureModel(
         config=config,

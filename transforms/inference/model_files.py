@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import importlib
 import os
@@ -19,6 +18,7 @@ from typing import Any, Literal
 
 from beamvec.errors import ModelError
 from beamvec.transforms.files import storage
+from beamvec.transforms.inference.trust import check_external_data, find_external_data
 from beamvec.transforms.machine import large_imports, without_module
 
 DOWNLOAD_TIMEOUT_S = 20.0
@@ -36,10 +36,6 @@ DESCRIPTIONS = (DESCRIPTION_FILE, "preprocessor_config.json", "config.json")
 """Files beside a model that may tell what it wants to see, the first before the others."""
 
 _SUFFIXES: dict[str, ModelFormat] = {".onnx": "onnx", ".xml": "openvino"}
-_WEIGHTS: dict[ModelFormat, tuple[str, ...]] = {
-    "onnx": (".data", ".onnx_data"),
-    "openvino": (".bin",),
-}
 _EXPECTED = "it takes the folder of a SavedModel, an .onnx file, or the .xml of OpenVINO's IR"
 _EXPORTED = "; make one of it with `beamvec model export`"
 _ADVICE = {
@@ -134,10 +130,12 @@ class ModelFiles:
     def _list_computing(self) -> list[tuple[str, Path]]:
         """List the names and the files that the model's outputs depend on; its graph is one."""
         path = Path(self.path)
-        if self.format != "saved_model":
-            weights = sorted(path.parent.glob(f"{glob.escape(path.stem)}.*"))
-            more = [each for each in weights if each.suffix in _WEIGHTS[self.format]]
-            return [(f"model{each.suffix}", each) for each in (path, *more)]
+        if self.format == "onnx":
+            check_external_data(self.handle, self.path)
+            named = find_external_data(self.path)
+            return [("model.onnx", path), *((name, path.parent / name) for name in named)]
+        if self.format == "openvino":
+            return [("model.xml", path), ("model.bin", path.with_suffix(".bin"))]
         folders = (path / name for name in _FINGERPRINTED)
         below = (sorted(folder.rglob("*")) for folder in folders)
         files = [path / _GRAPH, *(file for each in below for file in each if file.is_file())]
@@ -152,11 +150,13 @@ def _find_model(handle: str, path: str) -> tuple[str, ModelFormat]:
     if os.path.isdir(path):
         files = [str(file) for file in sorted(Path(path).iterdir()) if file.suffix in _SUFFIXES]
     elif not files:
-        raise ModelError(f"no model at {handle}: no such folder or file")
+        raise ModelError(f"no model at {handle}: no such folder or file; {_EXPECTED}")
     if len(files) > 1:
         names = ", ".join(os.path.basename(file) for file in files)
         raise ModelError(f"{handle} holds several models ({names}); name one of them")
-    suffix = os.path.splitext(files[0])[1] if files else ""
+    if not files:
+        raise ModelError(f"no model at {handle}: the folder holds no {_GRAPH}; {_EXPECTED}")
+    suffix = os.path.splitext(files[0])[1]
     if suffix not in _SUFFIXES:
         raise ModelError(f"no model at {handle}: {_EXPECTED}{_ADVICE.get(suffix, '')}")
     return files[0], _SUFFIXES[suffix]

@@ -103,7 +103,7 @@ def check_trusted(handle: str, path: str) -> None:
     if os.path.isdir(path):
         _check_operations(handle, path)
     elif path.endswith(".onnx"):
-        _check_external_data(handle, path)
+        check_external_data(handle, path)
 
 
 def _check_operations(handle: str, path: str) -> None:
@@ -116,7 +116,12 @@ def _check_operations(handle: str, path: str) -> None:
     )
 
 
-def _check_external_data(handle: str, path: str) -> None:
+def check_external_data(handle: str, path: str) -> None:
+    """Refuse an ONNX file that takes weights from files outside its folder.
+
+    Raises:
+        ModelError: naming them, or if the file is damaged.
+    """
     outside = [name for name in find_external_data(path) if _is_outside(path, name)]
     if outside:
         raise ModelError(
