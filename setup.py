@@ -29,7 +29,6 @@ setup(
         "apache-beam>=2.70,<2.78",
         "tensorflow>=2.20,<2.22",
         "tensorflow-hub>=0.16.1,<0.17",
-        "setuptools>=70,<81",  # tensorflow-hub imports pkg_resources.
         "pyarrow>=18,<26",
         "numpy>=2.0,<2.5",
         "Pillow>=11.3,<13",

@@ -7,22 +7,16 @@ import importlib
 import json
 import os
 import shutil
-import socket
 import sys
-import urllib.error
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from beamvec.errors import ModelError
 from beamvec.transforms.files import storage
+from beamvec.transforms.inference import hub
 from beamvec.transforms.machine import large_imports, without_module
-
-DOWNLOAD_TIMEOUT_S = 20.0
-"""How long a hub may stay silent, for each answer that is waited for."""
 
 # The folder that SavedModel's own layout keeps for files of others.
 _WEIGHTS_NOTE = "assets.extra/beamvec.json"
@@ -73,14 +67,14 @@ class ModelFiles:
     def fetch(cls, handle: str) -> ModelFiles:
         """Find a model's files, downloading them first if they are elsewhere.
 
-        URLs are fetched and cached by tensorflow-hub (`TFHUB_CACHE_DIR`); models on other
+        Models on a hub are fetched and cached by tensorflow-hub (`TFHUB_CACHE_DIR`); those on other
         filesystems are copied into the same cache, and copied again when a file of theirs changes.
 
         Raises:
             ModelError: if there is no model of a format that is known, or it cannot be fetched.
         """
-        if handle.startswith(("http://", "https://")):
-            path = _download(handle)
+        if hub.is_on_hub(handle):
+            path = hub.download(handle)
         elif not storage.is_local(handle):
             path = _copy_remote(handle)
         else:
@@ -129,40 +123,8 @@ def _list_computing(path: str) -> list[Path]:
     return [graph, *(file for files in below for file in files if file.is_file())]
 
 
-def _download(handle: str) -> str:
-    tf = import_tensorflow()
-    import tensorflow_hub as hub
-
-    advice = (
-        "give a SavedModel on disk with `model`, or make one with "
-        "`beamvec model export keras:ResNet50V2 --weights random DIR`"
-    )
-    try:
-        with _socket_timeout(DOWNLOAD_TIMEOUT_S):
-            return str(hub.resolve(handle))
-    except urllib.error.HTTPError as error:
-        reason = f"the server answered {error.code} {error.reason}"
-    except (OSError, EOFError, ValueError, tf.errors.OpError) as error:
-        # ValueError and EOFError: an answer that is no archive, or half of one.
-        reason = first_line(getattr(error, "reason", None) or error)
-    raise ModelError(f"cannot fetch the model {handle}: {reason}; {advice}")
-
-
-@contextmanager
-def _socket_timeout(timeout_s: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(timeout_s)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 def _copy_remote(handle: str) -> str:
     """Copy a SavedModel from a remote filesystem into the cache of tensorflow-hub."""
-    import_tensorflow()
-    from tensorflow_hub import resolver
-
     root = handle.rstrip("/")
     try:
         storage.check_store(handle)
@@ -172,7 +134,7 @@ def _copy_remote(handle: str) -> str:
     if not files:
         raise ModelError(f"no model at {handle}: nothing is there")
     key = hashlib.sha256(repr(sorted(map(tuple, files))).encode()).hexdigest()
-    target = os.path.join(resolver.tfhub_cache_dir(use_temp=True), key)
+    target = os.path.join(hub.cache_folder(), key)
     if not os.path.isdir(target):
         temporary = f"{target}.{uuid.uuid4().hex}.tmp"
         try:
