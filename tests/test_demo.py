@@ -125,8 +125,15 @@ def test_neighbours_are_listed(extract, photos, tmp_path):
     extract("--input", photos / "group0")
     head, *lines = demo.describe_neighbours(open_dataset(tmp_path / "out"))
     assert head == "nearest neighbours by cosine"
-    assert len(lines) == 6
+    assert len(lines) == 8
     for line in lines:
         name, first, *_ = line.replace(",", "").split()
         assert name.startswith(("0", "1", "2"))
+        assert "." not in name
         assert first != name  # An image is not its own neighbour.
+
+
+def test_neighbours_in_folders_are_named_with_their_folder(extract, photos, tmp_path):
+    extract("--input", photos, "--max-failure-ratio", "1")
+    _, *lines = demo.describe_neighbours(open_dataset(tmp_path / "out"))
+    assert all(line.split()[0].startswith("group") for line in lines)

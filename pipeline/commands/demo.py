@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.util
+import os
 import shutil
 import sys
 import threading
@@ -211,13 +212,15 @@ def _ask(host: str, answered: threading.Event) -> None:
 
 def describe_neighbours(dataset: Dataset) -> list[str]:
     """List the nearest images, by cosine, of some images spread over a dataset."""
-    names = [Path(uri).stem for uri in dataset.read_uris()]
+    uris = dataset.read_uris()
+    root = os.path.commonprefix(uris).rfind("/") + 1  # noqa: RUF071 It is cut at a slash.
+    names = [os.path.splitext(uri[root:])[0] for uri in uris]
     width = max(map(len, names))
     shown = np.linspace(0, len(names) - 1, min(_SHOWN, len(names))).astype(int)
     found = find_nearest(dataset, dataset.take(shown).vectors, shown.tolist(), _NEIGHBOURS)
     lines = ["nearest neighbours by cosine"]
     for row, matches in zip(shown, found, strict=True):
-        near = ", ".join(f"{Path(m['uri']).stem} {m['cosine']:.3f}" for m in matches)
+        near = ", ".join(f"{names[m['row']]} {m['cosine']:.3f}" for m in matches)
         lines.append(f"  {names[row]:<{width}}  {near}")
     return lines
 

@@ -40,7 +40,7 @@ TFHUB_ARCHIVES = "https://storage.googleapis.com/tfhub-modules/"
 """Where tfhub.dev's archives lie: its path and `.tar.gz`."""
 KAGGLE = "https://www.kaggle.com/"
 
-# The default model moved there under another name; versions 4 and 5 for TensorFlow 2 are its 1, 2.
+# Kaggle's name for the default model; it counts versions anew.
 _ON_KAGGLE = {
     "google/imagenet/resnet_v2_50/feature_vector/5": "google/resnet-v2/tensorFlow2/"
     "50-feature-vector/2",
@@ -98,7 +98,10 @@ def _name_on_kaggle(handle: str) -> str | None:
         return None
     model, variation, version = found.groups()
     if version is None:
-        raise ModelError(f"{handle} names no version of the model; add one, as in {handle}/1")
+        raise ModelError(
+            f"{handle} is no folder, and names no version of a model of Kaggle; add one, as in "
+            f"{handle}/1"
+        )
     return f"{model}/tensorFlow2/{variation}/{version}"
 
 
