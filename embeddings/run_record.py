@@ -12,11 +12,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from beamvec.embeddings.layout import FAILURES_DIR
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.embeddings.old_records import upgrade
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.embeddings.typed_json import load_object, parse
 from beamvec.errors import DatasetError
+from beamvec.model_spec import ModelSpec
 
 RunState = Literal["running", "failed", "finished"]
 

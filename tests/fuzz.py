@@ -24,7 +24,7 @@ from conftest import SHARED, hash_files
 
 import samples
 from beamvec.embeddings import open_dataset
-from beamvec.embeddings.model_spec import Resize
+from beamvec.model_spec import Resize
 from beamvec.transforms.decoding.decode import decode_chunk
 from beamvec.transforms.decoding.decoder import CRASHED, TIMED_OUT
 from beamvec.transforms.decoding.pool import DecoderPool

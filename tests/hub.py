@@ -22,9 +22,12 @@ class Hub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, status: int = 200, body: bytes = b"", silent: bool = False):
+    def __init__(
+        self, status: int = 200, body: bytes = b"", silent: bool = False, only: str | None = None
+    ):
         super().__init__(("127.0.0.1", 0), HubHandler)
         self.status, self.body, self.silent = status, body, silent
+        self.only = only  # The path that has the model; all others are forbidden.
         self.requests: list[str] = []
         self.closing = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_port}/google/imagenet/resnet/1"
@@ -44,7 +47,8 @@ class HubHandler(BaseHTTPRequestHandler):
         if self.server.silent:
             self.server.closing.wait(60)
             return
-        self.send_response(self.server.status)
+        here = self.server.only in (None, self.path.split("?")[0])
+        self.send_response(self.server.status if here else 403)
         self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
         self.wfile.write(self.server.body)

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.errors import ArgumentError, InputError
+from beamvec.model_spec import ModelSpec
 from beamvec.pipeline.run.config import ExtractConfig, find_output, make_config, make_model_config
 from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inputs.patterns import Patterns

@@ -110,6 +110,7 @@ def test_what_cannot_work_is_refused_in_one_line(changes, message, capsys, monke
     [
         ({}, False),
         ({"--model": "https://tfhub.dev/google/imagenet/resnet_v2_50/feature_vector/5"}, False),
+        ({"--model": "google/resnet-v2/tensorFlow2/50-feature-vector/2"}, False),
         ({"--model": "/opt/beamvec/model", "--sdk_location": "container"}, False),
         ({"--input": "gs://bucket/a?.jpg", "--precision": "bfloat16"}, False),
         (gpu(), True),

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import samples
-from beamvec.embeddings.model_spec import UNIT_SCALE, ModelSpec
 from beamvec.errors import ModelError
+from beamvec.model_spec import UNIT_SCALE, ModelSpec
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.inference.brought import read_model_api, read_preprocessor, read_timm
 from beamvec.transforms.inference.config import ModelConfig

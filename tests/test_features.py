@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import samples
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ModelError
+from beamvec.model_spec import ModelSpec
 from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.features import ExtractFeatures, FeatureModelHandler, embed_chunk
 from beamvec.transforms.inference.model import load_model

@@ -12,10 +12,10 @@ from conftest import hash_files
 import samples
 from beamvec.embeddings import RunRecord, open_dataset
 from beamvec.embeddings.layout import FolderState, Layout, success_content
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.embeddings.run_record import Settings
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.errors import OutputError
+from beamvec.model_spec import ModelSpec
 from beamvec.pipeline.commands.main import main
 from beamvec.pipeline.run.claim import Claim, Publication, read_claim
 from beamvec.pipeline.run.folder import (

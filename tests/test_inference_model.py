@@ -9,8 +9,8 @@ import pytest
 from conftest import forget_models
 
 import samples
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ModelError
+from beamvec.model_spec import ModelSpec
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.model import FeatureModel, load_model

@@ -166,4 +166,6 @@ def test_workers_know_where_they_are():
 
 def test_a_launcher_needs_no_gpu_for_workers_elsewhere(model_path):
     spec = ModelConfig(model_path, precision="float16", device="gpu", batch_size=5)
-    assert load_to_launch(spec, local=False).spec == ModelConfig(model_path, batch_size=5)
+    assert load_to_launch(spec, local=False).config == ModelConfig(
+        model_path, "tensorflow", batch_size=5
+    )

@@ -18,6 +18,7 @@ from beamvec.embeddings import open_dataset
 from beamvec.errors import ModelError
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.files import storage
+from beamvec.transforms.inference import hub as inference_hub
 from beamvec.transforms.inference import model_files
 from beamvec.transforms.inference.description import describe_model, write_description
 from beamvec.transforms.inference.model_files import ModelFiles
@@ -27,7 +28,7 @@ from beamvec.transforms.inference.model_files import ModelFiles
 def cache(tmp_path, monkeypatch):
     """Give each test a cache of downloaded models and of loaded ones."""
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(model_files, "DOWNLOAD_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(inference_hub, "DOWNLOAD_TIMEOUT_S", 1.0)
     forget_models()
 
 

@@ -74,19 +74,10 @@ def test_a_model_that_writes_files_is_refused_unless_it_is_trusted(tmp_path, cap
             return {"features": tf.reduce_mean(images, [1, 2])}
 
     samples.save_model(str(tmp_path / "m"), call)
-    for command in (
-        ["model", "check", str(tmp_path / "m")],
-        [
-            "extract",
-            "--input",
-            __file__,
-            "--output",
-            str(tmp_path / "o"),
-            "--model",
-            str(tmp_path / "m"),
-        ],
-    ):
-        assert main([*command, str(tmp_path / "m")]) == 2
+    model, output = str(tmp_path / "m"), str(tmp_path / "o")
+    extract = ["extract", "--input", __file__, "--output", output, "--model", model]
+    for command in (["model", "check", model], extract):
+        assert main(command) == 2
         error = capsys.readouterr().err
         assert "could read or write files: it has the operations WriteFile" in error
         assert "--trust-model" in error

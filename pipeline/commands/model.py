@@ -11,6 +11,10 @@ from beamvec.errors import ArgumentError
 from beamvec.pipeline.commands.summary import RANDOM_WEIGHTS
 from beamvec.pipeline.terminal import show
 from beamvec.redact import redact
+from beamvec.transforms.export.efficientnet_lite import (
+    EFFICIENTNET_LITE0,
+    export_efficientnet_lite0,
+)
 from beamvec.transforms.export.keras_models import export_model
 from beamvec.transforms.files.storage import is_local
 from beamvec.transforms.inference.config import ModelConfig, make_given
@@ -28,12 +32,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     kind, _, architecture = args.architecture.partition(":")
-    if kind != "keras" or not architecture:
+    lite = args.architecture == EFFICIENTNET_LITE0
+    if lite and args.weights != "imagenet":
+        raise ArgumentError(f"{EFFICIENTNET_LITE0} has ImageNet weights; leave out --weights")
+    if not lite and (kind != "keras" or not architecture):
         raise ArgumentError(f"{args.architecture} is no architecture; write keras:ResNet50V2")
     if os.path.exists(args.dir):
         raise ArgumentError(f"{args.dir} exists; name a folder that does not")
     try:
-        export_model(architecture, args.weights, args.dir, args.seed)
+        if lite:
+            export_efficientnet_lite0(args.dir)
+        else:
+            export_model(architecture, args.weights, args.dir, args.seed)
     except OSError as error:
         raise ArgumentError(f"cannot write the model to {args.dir}: {error}") from error
     return _show_model(ModelConfig(args.dir))

@@ -14,6 +14,7 @@ from beamvec.pipeline.spelling import did_you_mean
 from beamvec.pipeline.units import parse_size
 from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
 from beamvec.transforms.decoding.resize import RESIZE_MODES
+from beamvec.transforms.export.efficientnet_lite import EFFICIENTNET_LITE0
 from beamvec.transforms.export.keras_models import KERAS_MODULES
 from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE, DEFAULT_MODEL
 from beamvec.transforms.inference.engine import PRECISIONS
@@ -332,7 +333,7 @@ def _add_model(commands: _Commands) -> None:
     export = actions.add_parser(
         "export", help="write a SavedModel with the TF-Hub feature vector interface"
     )
-    known = ", ".join(f"keras:{name}" for name in KERAS_MODULES)
+    known = ", ".join((EFFICIENTNET_LITE0, *(f"keras:{name}" for name in KERAS_MODULES)))
     export.add_argument("architecture", metavar="ARCHITECTURE", help=known)
     export.add_argument("dir", metavar="DIR", help="the folder to write; must not exist")
     export.add_argument(

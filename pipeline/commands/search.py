@@ -12,8 +12,8 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from beamvec.embeddings import Dataset, open_dataset, search
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ArgumentError, DatasetError, ImageError, ModelError
+from beamvec.model_spec import ModelSpec
 from beamvec.pipeline.terminal import show, show_json
 from beamvec.transforms.inference.config import DEFAULT_MODEL
 from beamvec.transforms.inference.engine import PRECISIONS, Precision

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from beamvec.embeddings.layout import Layout
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.embeddings.run_record import Settings
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.errors import ArgumentError
+from beamvec.model_spec import ModelSpec
 from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.config import ModelConfig, choose_device, make_given

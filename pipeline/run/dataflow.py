@@ -26,6 +26,7 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from beamvec.errors import ArgumentError
 from beamvec.redact import redact
 from beamvec.transforms.inference.config import ModelConfig
+from beamvec.transforms.inference.hub import is_on_hub
 from beamvec.transforms.inference.registry import ENGINES
 
 IMAGE_FOLDER = "/opt/beamvec/"
@@ -187,7 +188,7 @@ def _find_unreachable(
             f"`model={redact(handle)}` comes with a password or a query, which could be read by "
             "whoever may see the job; copy the model to gs://"
         )
-    elif not handle.startswith(("gs://", "http://", "https://", IMAGE_FOLDER)):
+    elif not (is_on_hub(handle) or handle.startswith(("gs://", IMAGE_FOLDER))):
         yield (
             f"`model={handle}` is out of Dataflow's reach; copy it to gs://, give a TF-Hub or "
             f"Kaggle URL, or a folder below {IMAGE_FOLDER} that the image and this machine have"

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from beamvec.embeddings.model_spec import Resize
 from beamvec.embeddings.run_record import RunRecord
+from beamvec.model_spec import Resize
 from beamvec.pipeline.run.config import (
     DEFAULT_CHUNK_SIZE,
     DEFAULT_MAX_FAILURE_RATIO,

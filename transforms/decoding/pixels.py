@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from beamvec.embeddings.model_spec import Interpolation
+from beamvec.model_spec import Interpolation
 from beamvec.transforms.decoding.resize import Resizing
 
 MAX_PIXELS = 178_956_970

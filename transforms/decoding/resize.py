@@ -5,13 +5,13 @@ from __future__ import annotations
 import typing
 from typing import NamedTuple
 
-from beamvec.embeddings.model_spec import Interpolation, ModelSpec, Resize
+from beamvec.model_spec import Interpolation, ModelSpec, Resize
 
 RESIZE_MODES: tuple[Resize, ...] = typing.get_args(Resize)
 
 
 class Resizing(NamedTuple):
-    """How an image becomes a square; see `beamvec.embeddings.model_spec.ModelSpec`.
+    """How an image becomes a square; see `beamvec.model_spec.ModelSpec`.
 
     Attributes:
         size: S, the target's width and height in pixels.

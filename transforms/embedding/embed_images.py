@@ -17,8 +17,8 @@ from apache_beam.transforms.error_handling import ErrorHandler
 from apache_beam.typehints import row_type
 
 from beamvec.embeddings import layout, schema
-from beamvec.embeddings.model_spec import Resize
 from beamvec.errors import ArgumentError
+from beamvec.model_spec import Resize
 from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.decoding.resize import make_resizing

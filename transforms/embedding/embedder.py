@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from beamvec.embeddings.model_spec import ModelSpec, Resize
 from beamvec.errors import ArgumentError, ImageError
+from beamvec.model_spec import ModelSpec, Resize
 from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.decoding.resize import make_resizing

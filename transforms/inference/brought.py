@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from beamvec.embeddings.model_spec import UNIT_SCALE
+from beamvec.model_spec import UNIT_SCALE
 
 _RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 """Pillow's filters by number, as `resample` has them."""

@@ -12,8 +12,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from beamvec.embeddings.model_spec import AxisOrder, Dtype, ModelSpec, Pool
 from beamvec.errors import ModelError
+from beamvec.model_spec import AxisOrder, Dtype, ModelSpec, Pool
 from beamvec.transforms.inference.description import Description
 
 DEFAULT_INPUT_SIZE = 224

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ModelError
+from beamvec.model_spec import ModelSpec
 from beamvec.transforms.inference import brought, metadata
 from beamvec.transforms.inference.fields import FIELDS, check_fields
 from beamvec.transforms.inference.model_files import DESCRIPTION_FILE, DESCRIPTIONS, ModelFiles

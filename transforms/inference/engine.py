@@ -12,7 +12,7 @@ import numpy.typing as npt
 from beamvec.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from beamvec.embeddings.model_spec import ModelSpec
+    from beamvec.model_spec import ModelSpec
     from beamvec.transforms.inference.config import ModelConfig
     from beamvec.transforms.inference.description import Description
     from beamvec.transforms.inference.model_files import ModelFiles, ModelFormat

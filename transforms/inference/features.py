@@ -11,8 +11,8 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 from apache_beam.pvalue import PCollection
 
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ModelError
+from beamvec.model_spec import ModelSpec
 from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.records.chunks import DecodedChunk, Effort, EmbeddedChunk

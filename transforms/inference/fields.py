@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from beamvec.embeddings.model_spec import ModelSpec
+from beamvec.model_spec import ModelSpec
 
 FIELDS: Mapping[str, Any] = typing.get_type_hints(ModelSpec)
 """The names of `ModelSpec`'s fields, and their types."""

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ModelError
+from beamvec.model_spec import ModelSpec
 from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.description import describe_model
 from beamvec.transforms.inference.model_files import ModelFiles

@@ -6,23 +6,17 @@ import hashlib
 import importlib
 import os
 import shutil
-import socket
 import sys
-import urllib.error
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from beamvec.errors import ModelError
 from beamvec.transforms.files import storage
+from beamvec.transforms.inference import hub
 from beamvec.transforms.inference.trust import check_external_data, find_external_data
 from beamvec.transforms.machine import large_imports, without_module
-
-DOWNLOAD_TIMEOUT_S = 20.0
-"""How long a hub may stay silent, for each answer that is waited for."""
 
 _LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _SILENT = "3"
@@ -92,14 +86,14 @@ class ModelFiles:
     def fetch(cls, handle: str) -> ModelFiles:
         """Find a model's files, downloading them first if they are elsewhere.
 
-        URLs are fetched and cached by tensorflow-hub (`TFHUB_CACHE_DIR`); models on other
+        Models on a hub are fetched and cached by tensorflow-hub (`TFHUB_CACHE_DIR`); those on other
         filesystems are copied into the same cache, and copied again when a file of theirs changes.
 
         Raises:
             ModelError: if there is no model of a format that is known, or it cannot be fetched.
         """
-        if handle.startswith(("http://", "https://")):
-            path = _download(handle)
+        if hub.is_on_hub(handle):
+            path = hub.download(handle)
         elif not storage.is_local(handle):
             path = _copy_remote(handle)
         else:
@@ -162,40 +156,8 @@ def _find_model(handle: str, path: str) -> tuple[str, ModelFormat]:
     return files[0], _SUFFIXES[suffix]
 
 
-def _download(handle: str) -> str:
-    tf = import_tensorflow()
-    import tensorflow_hub as hub
-
-    advice = (
-        "give a SavedModel on disk with `model`, or make one with "
-        "`beamvec model export keras:ResNet50V2 --weights random DIR`"
-    )
-    try:
-        with _socket_timeout(DOWNLOAD_TIMEOUT_S):
-            return str(hub.resolve(handle))
-    except urllib.error.HTTPError as error:
-        reason = f"the server answered {error.code} {error.reason}"
-    except (OSError, EOFError, ValueError, tf.errors.OpError) as error:
-        # ValueError and EOFError: an answer that is no archive, or half of one.
-        reason = first_line(getattr(error, "reason", None) or error)
-    raise ModelError(f"cannot fetch the model {handle}: {reason}; {advice}")
-
-
-@contextmanager
-def _socket_timeout(timeout_s: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(timeout_s)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
 def _copy_remote(handle: str) -> str:
     """Copy a model from a remote filesystem into the cache of tensorflow-hub."""
-    import_tensorflow()
-    from tensorflow_hub import resolver
-
     single = os.path.splitext(handle)[1] in _SUFFIXES
     root, _, name = handle.rpartition("/") if single else (handle.rstrip("/"), "", "")
     try:
@@ -209,7 +171,7 @@ def _copy_remote(handle: str) -> str:
     if not files:
         raise ModelError(f"no model at {handle}: nothing is there")
     key = hashlib.sha256(repr(sorted(map(tuple, files))).encode()).hexdigest()
-    target = os.path.join(resolver.tfhub_cache_dir(use_temp=True), key)
+    target = os.path.join(hub.cache_folder(), key)
     if not os.path.isdir(target):
         temporary = f"{target}.{uuid.uuid4().hex}.tmp"
         try:

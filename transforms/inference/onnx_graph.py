@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ModelError
+from beamvec.model_spec import ModelSpec
 from beamvec.transforms.inference.contract import (
     Port,
     choose_input,

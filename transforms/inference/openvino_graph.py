@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from beamvec.embeddings.model_spec import ModelSpec
+from beamvec.model_spec import ModelSpec
 from beamvec.transforms.inference.contract import (
     Port,
     choose_input,

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ModelError
+from beamvec.model_spec import ModelSpec
 from beamvec.transforms.inference.contract import (
     Port,
     choose_input,
