@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import SHARED
 
 import samples
 from beamvec.errors import ModelError
@@ -18,7 +19,6 @@ from beamvec.transforms.inference.trust import (
 )
 
 tf = import_tensorflow()
-MODELS = Path(__file__).parents[2] / "shared" / "models"
 INPUT = tf.TensorSpec((None, 8, 8, 3), tf.float32)
 
 
@@ -147,7 +147,7 @@ def test_honest_models_are_let_through(clean, tmp_path):
         keras.layers.Dropout(0.5),
     ]
     keras.Sequential([keras.Input((8, 8, 3)), *layers]).export(str(tmp_path), verbose=False)
-    shared = [path for path in MODELS.glob("*") if path.is_dir()]
+    shared = [path for path in (SHARED / "models").glob("*") if path.is_dir()]
     for path in (clean, tmp_path, *shared):
         check_trusted("m", str(path))
 
