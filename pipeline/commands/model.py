@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
+import dataclasses
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from beamvec.errors import ArgumentError
 from beamvec.pipeline.commands.summary import RANDOM_WEIGHTS
 from beamvec.pipeline.terminal import show
 from beamvec.redact import redact
-from beamvec.transforms.export.keras_models import export_model
+from beamvec.transforms.export.export import ExportOptions, export
 from beamvec.transforms.inference.model import load_model
 from beamvec.transforms.inference.spec import ModelSpec
 
@@ -22,16 +22,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    kind, _, architecture = args.architecture.partition(":")
-    if kind != "keras" or not architecture:
-        raise ArgumentError(f"{args.architecture} is no architecture; write keras:ResNet50V2")
-    if os.path.exists(args.dir):
-        raise ArgumentError(f"{args.dir} exists; name a folder that does not")
+    fields = dataclasses.fields(ExportOptions)
+    options = ExportOptions(**{field.name: getattr(args, field.name) for field in fields})
     try:
-        export_model(architecture, args.weights, args.dir, args.seed)
+        exported, agreement = export(args.source, args.path, options)
     except OSError as error:
-        raise ArgumentError(f"cannot write the model to {args.dir}: {error}") from error
-    return _check(args.dir)
+        raise ArgumentError(f"cannot write the model to {args.path}: {error}") from error
+    spec = exported.spec
+    show(
+        f"model        {args.path}",
+        f"source       {args.source}, weights: {exported.weights}",
+        f"input        {spec.size} x {spec.size} pixels",
+        f"output       float32 [N, {spec.dimension}]",
+        f"agreement    least cosine {agreement.cosine:.6f} to the original, on "
+        f"{agreement.images} images",
+        f"next         beamvec model check {args.path}",
+    )
+    if exported.weights == "random":
+        show(RANDOM_WEIGHTS)
+    return 0
 
 
 def _check(handle: str) -> int:

@@ -8,12 +8,12 @@ from typing import Any, NoReturn, TypeAlias
 
 from beamvec import __version__
 from beamvec.errors import ArgumentError
+from beamvec.pipeline.commands.export_flags import add_export_flags
 from beamvec.pipeline.run import config
 from beamvec.pipeline.spelling import did_you_mean
 from beamvec.pipeline.units import parse_size
 from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
 from beamvec.transforms.decoding.resize import RESIZE_MODES
-from beamvec.transforms.export.keras_models import KERAS_MODULES
 from beamvec.transforms.inference.engine import PRECISIONS
 from beamvec.transforms.inference.registry import ENGINES
 from beamvec.transforms.inference.spec import DEFAULT_BATCH_SIZE, DEFAULT_ENGINE, DEFAULT_MODEL
@@ -294,17 +294,8 @@ def _add_job(command: _Parser, required: bool) -> None:
 def _add_model(commands: _Commands) -> None:
     model = commands.add_parser("model", help="make or check a model")
     actions = model.add_subparsers(dest="action", required=True, metavar="ACTION")
-    export = actions.add_parser(
-        "export", help="write a SavedModel with the TF-Hub feature vector interface"
-    )
-    known = ", ".join(f"keras:{name}" for name in KERAS_MODULES)
-    export.add_argument("architecture", metavar="ARCHITECTURE", help=known)
-    export.add_argument("dir", metavar="DIR", help="the folder to write; must not exist")
-    export.add_argument(
-        "--weights", default="imagenet", metavar="W", help="imagenet, random or a Keras file"
-    )
-    export.add_argument("--seed", type=int, default=0, help="fixes random weights (%(default)s)")
+    export = actions.add_parser("export", help="make a model that beamvec takes of another kind")
+    add_export_flags(export)
     check = actions.add_parser("check", help="load a model and tell what it is")
     check.add_argument("handle", metavar="HANDLE", help="TF-Hub URL, Kaggle URL or path")
-    for action in (export, check):
-        action.add_argument("--verbose", action="store_true", help="show TensorFlow's logs")
+    check.add_argument("--verbose", action="store_true", help="show TensorFlow's logs")
