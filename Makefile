@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-chaos test-crash test-fuzz test-damage test-recipes test-engines test-images lint types unit bench lock clean
+.PHONY: help setup demo test test-chaos test-crash test-fuzz test-damage test-recipes test-torch test-engines test-images lint types unit bench lock clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,15 @@ test-recipes: setup $(VENV)/.recipes ## run docs/recipes.md with pandas, Spark, 
 $(VENV)/.recipes: $(VENV)/.done requirements-recipes.lock
 	@echo "adding the libraries of the recipes to $(VENV), 1.6 GB, once"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-recipes.lock
+	@touch $@
+
+test-torch: setup $(VENV)/.torch ## export models of torchvision and timm (torch brings CUDA, 5 GB)
+	$(BIN)/pytest tests/test_torch_models.py
+
+$(VENV)/.torch: $(VENV)/.done setup.py
+	@echo "adding PyTorch to $(VENV), 5 GB, once"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+	  -c requirements.lock -e '.[torch]'
 	@touch $@
 
 test-engines: setup build/bin/prism ## the same bytes on Flink, Prism, worker processes, an image's worker (Java, Maven, Go)

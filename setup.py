@@ -42,6 +42,17 @@ setup(
         "gpu": ["tensorflow[and-cuda]"],
         "openvino": ["openvino>=2025.0,<2027"],
         "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2"],
+        # For `beamvec model export` of torchvision's and timm's models; torch brings CUDA, 5 GB, so
+        # that it is not in the lock file. From 2.6 on torch can be made to read tensors only.
+        "torch": [
+            "torch>=2.6,<3",
+            "torchvision>=0.21,<1",
+            "timm>=1.0.15,<2",
+            "safetensors>=0.5,<1",
+            "onnx>=1.17,<2",
+            "onnxscript>=0.3,<1",
+            "onnxruntime>=1.20,<2",
+        ],
         "yaml": ["apache-beam[yaml]"],
         # Rivals in the benchmarks, which say so where one is missing; too large for the lock file.
         "bench": [

@@ -34,6 +34,10 @@ class ModelError(BeamvecError):
     """A model cannot be fetched, loaded or used."""
 
 
+class ExportError(ModelError):
+    """An exported model does not give what the original gives; nothing was written."""
+
+
 class OutputError(BeamvecError):
     """The output folder cannot be used: held by another run, not beamvec's, of other settings."""
 

@@ -1,81 +1,91 @@
-"""Models made of Keras's."""
+"""`beamvec model export`: what it takes, what it writes, and what it says."""
 
 from __future__ import annotations
 
-import numpy as np
+import json
+
 import pytest
 
-import samples
 from beamvec.pipeline.commands.main import main
-from beamvec.transforms.inference.config import ModelConfig
-from beamvec.transforms.inference.model import load_model
-from beamvec.transforms.inference.model_files import import_tensorflow
+from beamvec.transforms.export import export as export_module
+from beamvec.transforms.export.saved_model import import_keras
 
 
-@pytest.mark.parametrize("name", ["ResNet50V2", "ResNet50"])
-def test_exported_models_equal_keras(tmp_path, name, capsys):
-    path = str(tmp_path / "m")
-    assert (
-        main(["model", "export", f"keras:{name}", path, "--weights", "random", "--seed", "3"]) == 0
-    )
-    assert "RANDOM WEIGHTS" in capsys.readouterr().out
-    import_tensorflow()
-    import keras
-    import tensorflow_hub as hub
-
-    from beamvec.transforms.export.keras_models import KERAS_MODULES
-
-    keras.utils.set_random_seed(3)
-    module = getattr(keras.applications, KERAS_MODULES[name])
-    reference = getattr(module, name)(include_top=False, pooling="avg", weights=None)
-    pixels = np.stack([np.asarray(samples.make_image(i, 224, 224)) for i in range(2)])
-    expected = reference.predict(module.preprocess_input(pixels.astype(np.float32)), verbose=0)
-    np.testing.assert_allclose(
-        load_model(ModelConfig(path, batch_size=2)).embed_pixels(pixels),
-        expected,
-        rtol=1e-3,
-        atol=1e-4,
-    )
-    loaded = hub.load(path)
-    images = pixels.astype(np.float32) / 255
-    np.testing.assert_allclose(loaded(images).numpy(), expected, rtol=1e-3, atol=1e-4)
-    signature = loaded.signatures["serving_default"](inputs=images)["feature_vector"]
-    np.testing.assert_allclose(signature.numpy(), expected, rtol=1e-3, atol=1e-4)
-    assert np.abs(loaded(images, training=True).numpy() - expected).max() > 1e-2
-    assert len(loaded.variables) == len(reference.variables)
-    assert len(loaded.trainable_variables) == len(reference.trainable_variables)
-    assert list(loaded.regularization_losses) == []
+@pytest.fixture(scope="module")
+def keras_file(tmp_path_factory):
+    """A small model that scales pixels itself."""
+    keras = import_keras()
+    path = str(tmp_path_factory.mktemp("keras") / "small.keras")
+    layers = keras.layers
+    keras.Sequential(
+        [
+            keras.Input((16, 16, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(8, 3, strides=4, activation="relu"),
+            layers.GlobalAveragePooling2D(),
+        ]
+    ).save(path)
+    return path
 
 
-def test_export_takes_a_weights_file(tmp_path):
-    import_tensorflow()
-    import keras
+def test_an_export_describes_itself(keras_file, tmp_path, photos, capsys):
+    target = tmp_path / "new" / "m"
+    images = str(photos / "group0")
+    assert main(["model", "export", keras_file, str(target), "--images", images]) == 0
+    described = {"size": 16, "dimension": 8, "weights": "file", "source": "small.keras"}
+    assert json.loads((target / "beamvec.json").read_text()) == described
+    out = capsys.readouterr().out
+    assert "least cosine 1.000000" in out
+    assert "on 15 images" in out  # 4 made ones, and 11 photographs.
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["m"]
 
-    keras.utils.set_random_seed(5)
-    reference = keras.applications.ResNet50V2(include_top=False, pooling="avg", weights=None)
-    reference.save_weights(tmp_path / "w.weights.h5")
-    command = ["model", "export", "keras:ResNet50V2", str(tmp_path / "m")]
-    assert main([*command, "--weights", str(tmp_path / "w.weights.h5")]) == 0
-    model = load_model(ModelConfig(str(tmp_path / "m"), batch_size=2))
-    assert model.weights == "file"
-    pixels = np.asarray(samples.make_image(1, 224, 224))[None]
-    expected = reference.predict(pixels / np.float32(127.5) - 1, verbose=0)
-    np.testing.assert_allclose(model.embed_pixels(pixels), expected, rtol=1e-3, atol=1e-4)
+
+def test_a_result_that_differs_ends_with_3_and_is_removed(
+    keras_file, tmp_path, monkeypatch, capsys
+):
+    write = export_module.export_keras_file
+
+    def write_wrongly(*args):
+        exported = write(*args)
+        return export_module.dataclasses.replace(
+            exported, result=lambda pixels: exported.original(255 - pixels)
+        )
+
+    monkeypatch.setattr(export_module, "export_keras_file", write_wrongly)
+    assert main(["model", "export", keras_file, str(tmp_path / "m")]) == 3
+    assert "does not give what the original gives" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("words", "message"),
     [
-        (["keras:VGG16", "{new}"], "choose one of keras:ResNet50V2"),
-        (["ResNet50V2", "{new}"], "write keras:ResNet50V2"),
-        (["keras:ResNet50V2", "{old}"], "exists"),
-        (["keras:ResNet50V2", "{new}", "--weights", "/nowhere.h5"], "no such file"),
-        (["keras:ResNet50V2", "{new}", "--weights", __file__], "cannot load weights"),
+        (["ResNet50V2", "{new}"], "write keras:NAME"),
+        (["model.h5", "{new}"], ".save('model.keras')"),
+        (["model.pth", "{new}"], "save_file(model.state_dict()"),
+        (["model.safetensors", "{new}"], "--weights model.safetensors"),
+        (["{old}", "{new}"], "need no export"),
+        (["keras:resnet50v3", "{new}"], "choose one of keras:ResNet50V2"),
+        (["keras:VGG16", "{old}"], "exists"),
+        (["keras:VGG16", "{new}.onnx"], "name a folder"),
+        (["keras:VGG16", "{new}", "--weights", "/nowhere.h5"], "no such file"),
+        (["keras:VGG16", "{new}", "--layer", "x"], "--layer is of no use for keras:VGG16"),
+        (["keras:VGG16", "{new}", "--images", "/nowhere"], "no images there"),
+        (["keras:MobileNetV3Small", "{new}", "--weights", __file__], "cannot load weights"),
+        (["x.keras", "{new}", "--weights", "random"], "--weights is of no use"),
+        (["x.keras", "{new}", "--mean", "1"], "give --scale too"),
+        (["x.keras", "{new}", "--mean", "1,2"], "three as in"),
+        (["x.keras", "{new}", "--scale", "1/0"], "no number"),
+        (["x.keras", "{new}"], "can be read"),
+        (["timm:resnet18", "{new}", "--weights", "w.bin"], "it is a pickle"),
     ],
 )
-def test_export_mistakes_end_with_2(tmp_path, capsys, flags, message):
-    filled = [flag.format(new=tmp_path / "new", old=tmp_path) for flag in flags]
+def test_mistakes_end_with_2_and_leave_nothing(tmp_path, capsys, words, message):
+    old = tmp_path / "old"
+    old.mkdir()
+    filled = [word.format(new=tmp_path / "new", old=old) for word in words]
     assert main(["model", "export", *filled]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == [old]

@@ -170,7 +170,7 @@ def _export_lite0() -> str:
     return _export_once("efficientnet_lite0", export_efficientnet_lite0)
 
 
-def _export_once(name: str, export: Callable[[str], None]) -> str:
+def _export_once(name: str, export: Callable[[str], object]) -> str:
     """Return the folder of a model, which an earlier demo may have made; half of one is none."""
     folder = OUTPUT / name
     if not folder.exists():

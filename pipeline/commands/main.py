@@ -11,7 +11,13 @@ import traceback
 from collections.abc import Sequence
 from types import ModuleType
 
-from beamvec.errors import ArgumentError, BeamvecError, PipelineError, TooManyFailuresError
+from beamvec.errors import (
+    ArgumentError,
+    BeamvecError,
+    ExportError,
+    PipelineError,
+    TooManyFailuresError,
+)
 from beamvec.pipeline.commands.flags import name_flags
 from beamvec.pipeline.commands.streams import is_cut_off, open_streams, settle_streams
 from beamvec.pipeline.silence import silence, speak
@@ -105,7 +111,7 @@ def _complain(text: str) -> None:
 def _exit_code(error: BeamvecError) -> int:
     if isinstance(error, TooManyFailuresError):
         return 1
-    return 3 if isinstance(error, PipelineError) else 2
+    return 3 if isinstance(error, PipelineError | ExportError) else 2
 
 
 def _explain(error: Exception) -> str:

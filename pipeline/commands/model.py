@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
+import dataclasses
+import shlex
 
 import numpy as np
 
@@ -11,11 +12,7 @@ from beamvec.errors import ArgumentError
 from beamvec.pipeline.commands.summary import RANDOM_WEIGHTS
 from beamvec.pipeline.terminal import show
 from beamvec.redact import redact
-from beamvec.transforms.export.efficientnet_lite import (
-    EFFICIENTNET_LITE0,
-    export_efficientnet_lite0,
-)
-from beamvec.transforms.export.keras_models import export_model
+from beamvec.transforms.export.export import ExportOptions, export
 from beamvec.transforms.files.storage import is_local
 from beamvec.transforms.inference.config import ModelConfig, make_given
 from beamvec.transforms.inference.description import describe_model, write_description
@@ -31,22 +28,27 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    kind, _, architecture = args.architecture.partition(":")
-    lite = args.architecture == EFFICIENTNET_LITE0
-    if lite and args.weights != "imagenet":
-        raise ArgumentError(f"{EFFICIENTNET_LITE0} has ImageNet weights; leave out --weights")
-    if not lite and (kind != "keras" or not architecture):
-        raise ArgumentError(f"{args.architecture} is no architecture; write keras:ResNet50V2")
-    if os.path.exists(args.dir):
-        raise ArgumentError(f"{args.dir} exists; name a folder that does not")
+    fields = dataclasses.fields(ExportOptions)
+    values = {field.name: getattr(args, field.name) for field in fields}
+    pixels = {name: values[name] for name in ("scale", "mean", "std") if values[name] is not None}
+    options = ExportOptions(**{**values, **dict(make_given(pixels))})
     try:
-        if lite:
-            export_efficientnet_lite0(args.dir)
-        else:
-            export_model(architecture, args.weights, args.dir, args.seed)
+        exported, agreement = export(args.source, args.path, options)
     except OSError as error:
-        raise ArgumentError(f"cannot write the model to {args.dir}: {error}") from error
-    return _show_model(ModelConfig(args.dir))
+        raise ArgumentError(f"cannot write the model to {args.path}: {error}") from error
+    spec = exported.spec
+    show(
+        f"model        {args.path}",
+        f"source       {args.source}, weights: {exported.weights}",
+        f"input        {spec.size} x {spec.size} pixels",
+        f"output       float32 [N, {spec.dimension}]",
+        f"agreement    least cosine {agreement.cosine:.6f} to the original, on "
+        f"{agreement.images} images",
+        f"next         beamvec extract --model {shlex.quote(args.path)} --input ...",
+    )
+    if exported.weights == "random":
+        show(RANDOM_WEIGHTS)
+    return 0
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import argparse
 import sys
-import typing
 from typing import Any, NoReturn, TypeAlias
 
 from beamvec import __version__
 from beamvec.errors import ArgumentError
+from beamvec.pipeline.commands.model_flags import (
+    add_check_flags,
+    add_describe_flags,
+    add_export_flags,
+    add_spec,
+)
 from beamvec.pipeline.run import config
 from beamvec.pipeline.spelling import did_you_mean
 from beamvec.pipeline.units import parse_size
 from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
 from beamvec.transforms.decoding.resize import RESIZE_MODES
-from beamvec.transforms.export.efficientnet_lite import EFFICIENTNET_LITE0
-from beamvec.transforms.export.keras_models import KERAS_MODULES
 from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE, DEFAULT_MODEL
 from beamvec.transforms.inference.engine import PRECISIONS
-from beamvec.transforms.inference.fields import FIELD_HELP, FIELDS
 from beamvec.transforms.inference.registry import ENGINES
 from beamvec.transforms.inputs.registry import SOURCES
 
@@ -224,7 +226,7 @@ def _add_job(command: _Parser, required: bool) -> None:
         help="TF-Hub or Kaggle URL, or path of a SavedModel, an .onnx file or OpenVINO's .xml "
         "(%(default)s)",
     )
-    _add_spec(command)
+    add_spec(command)
     add("--resize", choices=RESIZE_MODES, help="how images become square (what the model wants)")
     add(
         "--precision",
@@ -291,75 +293,14 @@ def _add_job(command: _Parser, required: bool) -> None:
     add("--verbose", action="store_true", help="show the logs of Beam and TensorFlow")
 
 
-def _add_spec(command: _Parser) -> None:
-    command.add_argument(
-        "--spec",
-        action=_KeepFields,
-        metavar="NAME=VALUE",
-        help="what the model wants to see, where nothing beside it says so: scale=1, pool=mean, "
-        "output_name=features, ...; repeatable",
-    )
-    _add_trust(command)
-
-
-def _add_trust(command: _Parser) -> None:
-    command.add_argument(
-        "--trust-model",
-        action="store_true",
-        help="run a model that can read and write files, or call Python",
-    )
-
-
-class _KeepFields(argparse.Action):
-    """Collects NAME=VALUE in a dict."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,  # noqa: ARG002 As argparse has it.
-    ) -> None:
-        name, is_given, value = str(values).partition("=")
-        if not is_given:
-            parser.error(f"argument --spec: {values} is no NAME=VALUE, such as scale=1")
-        found = getattr(namespace, self.dest) or {}
-        setattr(namespace, self.dest, {**found, name: value})
-
-
 def _add_model(commands: _Commands) -> None:
     model = commands.add_parser("model", help="make or check a model")
     actions = model.add_subparsers(dest="action", required=True, metavar="ACTION")
-    export = actions.add_parser(
-        "export", help="write a SavedModel with the TF-Hub feature vector interface"
-    )
-    known = ", ".join((EFFICIENTNET_LITE0, *(f"keras:{name}" for name in KERAS_MODULES)))
-    export.add_argument("architecture", metavar="ARCHITECTURE", help=known)
-    export.add_argument("dir", metavar="DIR", help="the folder to write; must not exist")
-    export.add_argument(
-        "--weights", default="imagenet", metavar="W", help="imagenet, random or a Keras file"
-    )
-    export.add_argument("--seed", type=int, default=0, help="fixes random weights (%(default)s)")
+    export = actions.add_parser("export", help="make a model that beamvec takes of another kind")
+    add_export_flags(export)
     check = actions.add_parser("check", help="load a model and tell what it is")
-    check.add_argument("handle", metavar="HANDLE", help="TF-Hub URL, Kaggle URL or path")
-    _add_spec(check)
-    spec = actions.add_parser(
-        "spec",
-        help="say what a model wants to see: writes beamvec.json beside it",
-        description="Loads a model as it is described, shows that, and writes it into the "
-        "beamvec.json beside the model. Without a field nothing is written.",
-    )
-    spec.add_argument("handle", metavar="MODEL", help="path of the model")
-    for name, hint in FIELDS.items():
-        choices = [str(each) for each in typing.get_args(hint) if isinstance(each, str)]
-        spec.add_argument(
-            flag_of(name),
-            choices=choices or None,
-            metavar=None if choices else "VALUE",
-            help=FIELD_HELP[name],
-        )
-    _add_trust(spec)
-    for action in (check, spec):
-        action.add_argument("--engine", choices=list(ENGINES), help="what runs it")
+    add_check_flags(check)
+    spec = actions.add_parser("spec", help="say what a model wants to see, in a file beside it")
+    add_describe_flags(spec)
     for action in (export, check, spec):
         action.add_argument("--verbose", action="store_true", help="show TensorFlow's logs")

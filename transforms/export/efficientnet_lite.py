@@ -9,11 +9,10 @@ from importlib import metadata
 from typing import Any
 
 from beamvec.errors import ModelError
-from beamvec.transforms.export.saved_model import as_feature_vector
+from beamvec.transforms.export.compare import Exported
+from beamvec.transforms.export.saved_model import save_model
 from beamvec.transforms.export.state_dict import Array, read_state_dict
 from beamvec.transforms.inference.contract import DEFAULT_INPUT_SIZE
-from beamvec.transforms.inference.description import write_description
-from beamvec.transforms.inference.model_files import ModelFiles, import_tensorflow
 
 EFFICIENTNET_LITE0 = "efficientnet-lite0"
 """Its name for `beamvec model export`."""
@@ -34,7 +33,7 @@ _STAGES = (
 )
 
 
-def export_efficientnet_lite0(path: str) -> None:
+def export_efficientnet_lite0(path: str) -> Exported:
     """Write EfficientNet-Lite0 as a SavedModel with the TF-Hub feature vector interface.
 
     It takes images float32 [N, 224, 224, 3] RGB in [0, 1] and returns float32 [N, 1280]. Nothing
@@ -48,16 +47,15 @@ def export_efficientnet_lite0(path: str) -> None:
     """
     file = find_weights()
     weights = read_state_dict(file)
-    tf = import_tensorflow()
     model = _build()
     try:
         for layer in model.layers:
             layer.set_weights(_weights_of(layer, weights))
     except (LookupError, ValueError) as error:
         raise ModelError(f"{file} does not hold EfficientNet-Lite0: {error}") from error
-    root = as_feature_vector(tf, model, lambda pixels: (pixels - 127.0) / 128.0)
-    tf.saved_model.save(root, path, signatures={"serving_default": root.serving_default})
-    write_description(ModelFiles(path, path), {}, {"weights": "imagenet"})
+    return save_model(
+        model, lambda pixels: (pixels - 127.0) / 128.0, path, "imagenet", EFFICIENTNET_LITE0
+    )
 
 
 def find_weights() -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from beamvec.errors import ModelError
 from beamvec.model_spec import ModelSpec
 from beamvec.transforms.inference import brought, metadata
-from beamvec.transforms.inference.fields import FIELDS, check_fields
+from beamvec.transforms.inference.fields import check_fields, name_differences
 from beamvec.transforms.inference.model_files import DESCRIPTION_FILE, DESCRIPTIONS, ModelFiles
 
 CONVENTION = "TF-Hub's convention"
@@ -151,14 +151,14 @@ def write_description(
 
     Args:
         files: the model.
-        fields: of `ModelSpec`.
+        fields: of `ModelSpec`; those that are as they are by default are left out.
         notes: `weights` and `source`, of those that are known.
 
     Raises:
         OSError: if it cannot be written.
     """
     (folder, *_) = _list_folders(files)
-    content: dict[str, Any] = {**notes, **{name: fields[name] for name in FIELDS if name in fields}}
+    content: dict[str, Any] = {**notes, **name_differences(fields)}
     if files.format != "saved_model":
         content["model"] = Path(files.path).name
     path = folder / DESCRIPTION_FILE
