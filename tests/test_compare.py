@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beamvec.embeddings.model_spec import ModelSpec
 from beamvec.errors import ArgumentError, ExportError
+from beamvec.model_spec import ModelSpec
 from beamvec.transforms.export.compare import Exported, choose_images, compare, make_images
 
 

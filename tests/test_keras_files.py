@@ -8,9 +8,9 @@ import pytest
 import samples
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.export.saved_model import import_keras
+from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.model import load_model
 from beamvec.transforms.inference.model_files import import_tensorflow
-from beamvec.transforms.inference.spec import ModelSpec
 
 SIZE = 24
 PIXELS = np.stack([np.asarray(samples.make_image(i, SIZE, SIZE)) for i in range(3)])
@@ -45,7 +45,7 @@ def save(tmp_path, *first, size=SIZE):
 def export(path, tmp_path, *flags):
     target = str(tmp_path / "out")
     assert main(["model", "export", path, target, *flags]) == 0
-    return load_model(ModelSpec(target, batch_size=2)).embed_pixels(PIXELS)
+    return load_model(ModelConfig(target, batch_size=2)).embed_pixels(PIXELS)
 
 
 def rescaling():

@@ -12,8 +12,8 @@ from beamvec.pipeline.commands.main import main
 from beamvec.transforms.export.compare import compare
 from beamvec.transforms.export.keras_models import export_model, list_architectures
 from beamvec.transforms.export.saved_model import import_keras
+from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.model import load_model
-from beamvec.transforms.inference.spec import ModelSpec
 
 ONE_OF_EACH = {
     # Of each kind of preprocessing one, and what it makes of pixels from 0 to 255.
@@ -38,7 +38,7 @@ def test_exported_models_equal_keras(tmp_path, name, capsys):
     reference = build(include_top=False, pooling="avg", weights=None, input_shape=(224, 224, 3))
     pixels = np.stack([np.asarray(samples.make_image(i, 224, 224)) for i in range(2)])
     expected = reference.predict(ONE_OF_EACH[name](pixels.astype(np.float32)), verbose=0)
-    found = load_model(ModelSpec(path, batch_size=2)).embed_pixels(pixels)
+    found = load_model(ModelConfig(path, batch_size=2)).embed_pixels(pixels)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
