@@ -66,7 +66,9 @@ def save_tiny_model(path: str, seed: int = 0) -> None:
     """
     tf = import_tensorflow()
     random = np.random.default_rng(seed)
-    kernel = tf.Variable(random.normal(size=(5, 5, 3, DIMENSION)).astype(np.float32))
+    values = random.normal(size=(5, 5, 3, DIMENSION)).astype(np.float32)
+    # Of mean zero, so that embeddings differ from image to image.
+    kernel = tf.Variable(values - values.mean(axis=(0, 1, 2)))
     root = tf.train.Checkpoint(kernel=kernel)
 
     @tf.function
@@ -83,6 +85,7 @@ def save_tiny_model(path: str, seed: int = 0) -> None:
     root.__call__ = call
     root.serving_default = tf.function(lambda inputs: {"default": call(inputs)}, [spec])
     tf.saved_model.save(root, path, signatures={"serving_default": root.serving_default})
+    Path(path, "beamvec.json").write_text("{}")  # It is as on TF-Hub, and says so.
 
 
 def write_dataset(

@@ -110,7 +110,8 @@ def test_a_model_that_a_dataset_names_is_not_run_unasked(
     save_spying_model(tmp_path / place, spied, written)
     image = str(folder / "class1" / "03.png")
     out = tmp_path / "d"
-    assert extract("--input", image, output=out, model=str(tmp_path / place)) == 0
+    trusted = ["--model", str(tmp_path / place), "--trust-model"]
+    assert extract("--input", image, "--trust-model", output=out, model=trusted[1]) == 0
     written.unlink()
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
@@ -121,7 +122,10 @@ def test_a_model_that_a_dataset_names_is_not_run_unasked(
     assert main(["search", str(out), "--uri", image]) == 0
     assert main(["report", str(out), "--html", str(tmp_path / "r.html")]) == 0
     assert not written.exists()
-    assert main(["search", str(out), "--image", image, "--model", str(tmp_path / place)]) == 0
+    assert main(["search", str(out), "--image", image, *trusted[:2]]) == 2
+    assert "has the operations ReadFile, WriteFile" in capsys.readouterr().err
+    assert not written.exists()
+    assert main(["search", str(out), "--image", image, *trusted]) == 0
     assert written.read_text() == "secret"  # So it would have been.
 
 

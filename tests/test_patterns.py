@@ -73,7 +73,7 @@ def test_patterns_are_listed_one_after_the_other_as_often_as_they_are_named(tree
     source = Patterns((file, str(tree / "sub"), file))
     found = [os.path.relpath(ref.uri, tree) for ref in source.list_images()]
     assert sorted(found) == ["a.jpg", "a.jpg", "sub/d.Png", "sub/deep/e.tif"]
-    assert source.find_first().uri == file
+    assert source.find_some(1)[0].uri == file
     assert source.check() == source
 
 

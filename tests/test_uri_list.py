@@ -39,7 +39,7 @@ def test_a_list_has_no_columns_of_its_own(tmp_path):
     source = UriList((str(file),))
     assert source.check() == source
     assert source.find_columns() == NO_COLUMNS
-    assert source.find_first().uri == "a.jpg"
+    assert source.find_some(1)[0].uri == "a.jpg"
 
 
 @pytest.mark.parametrize("content", ["", "\n \n", "\ufeff\n"])

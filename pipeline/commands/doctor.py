@@ -39,6 +39,10 @@ Check = Callable[[], str]
 """Returns what was found; raises an error that says what to do, or `_NotGivenError`."""
 
 
+class _DoubtError(Exception):
+    """Something looks wrong, but a run would work."""
+
+
 class _NotGivenError(Exception):
     """The command line names nothing to check; the message says which flag would."""
 
@@ -51,7 +55,8 @@ def run(args: argparse.Namespace, beam_flags: list[str]) -> int:
     if failed:
         show(f"{failed} of {len(marks)} checks failed; nothing was run")
         return 2
-    show("everything that was checked is fit to run")
+    doubted = marks.count("WARN")
+    show("everything that was checked is fit to run" + (", but see WARN" if doubted else ""))
     return 0
 
 
@@ -60,6 +65,8 @@ def _run_check(name: str, check: Check, flags: Mapping[str, str]) -> str:
         mark, text = "ok", check()
     except _NotGivenError as reason:
         mark, text = "-", f"not checked: {reason}"
+    except _DoubtError as doubt:
+        mark, text = "WARN", str(doubt)
     except (BeamvecError, OSError, ImportError) as error:
         mark, text = "FAIL", (str(error).splitlines() or [type(error).__name__])[0]
     show(f"{mark:<4}  {name:<17}  {redact(name_flags(text, flags))}")
@@ -83,6 +90,7 @@ def _list_checks(args: argparse.Namespace, beam_flags: list[str]) -> Iterator[tu
     yield "output", lambda: _check_output(args)
     yield "runner", lambda: _check_runner(args, beam_flags)
     yield "model", lambda: _check_model(args, beam_flags)
+    yield "embeddings", lambda: _check_embeddings(args, beam_flags)
 
 
 def _check_python(tested: str) -> str:
@@ -152,9 +160,10 @@ def _read_first(args: argparse.Namespace) -> tuple[str, bytes, float]:
     from beamvec.transforms.files import storage
     from beamvec.transforms.inputs.registry import make_source
 
-    ref = make_source(vars(args)).check().find_first()
-    if ref is None:
+    refs = make_source(vars(args)).check().find_some(1)
+    if not refs:
         raise ArgumentError("the input names no image")
+    [ref] = refs
     started = time.perf_counter()
     result = storage.try_read(ref.uri)
     if result.error is not None:
@@ -205,6 +214,23 @@ def _list_places(args: argparse.Namespace) -> list[tuple[str, str]]:
         names = getattr(args, kind.kind) or ()
         found += [(kind.kind, name) for name in ([names] if isinstance(names, str) else names)]
     return [*found, *([("output", args.output)] if args.output else [])]
+
+
+def _check_embeddings(args: argparse.Namespace, beam_flags: list[str]) -> str:
+    """Look whether the model's embeddings make sense, on made images and the first of the input."""
+    from beamvec.pipeline.run.config import make_model_config
+    from beamvec.pipeline.run.launch import load_to_launch
+    from beamvec.pipeline.run.workers import Workers
+    from beamvec.transforms.embedding.examine import examine_model
+    from beamvec.transforms.inference.doubt import MAX_REAL
+    from beamvec.transforms.inputs.registry import make_source
+
+    model = load_to_launch(make_model_config(vars(args)), Workers.choose(beam_flags).local)
+    refs = make_source(vars(args)).check().find_some(MAX_REAL) if _names_input(args) else []
+    doubts = examine_model(model, refs)
+    if doubts:
+        raise _DoubtError(" ".join(f"{doubt.message}; {doubt.remedy}." for doubt in doubts))
+    return f"nothing looks wrong, on made images and {len(refs)} of the input"
 
 
 def _check_model(args: argparse.Namespace, beam_flags: list[str]) -> str:

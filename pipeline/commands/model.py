@@ -5,20 +5,26 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import shlex
+from collections.abc import Sequence
 
 import numpy as np
 
-from beamvec.errors import ArgumentError
+from beamvec.errors import ArgumentError, ImageError
 from beamvec.pipeline.commands.summary import RANDOM_WEIGHTS
 from beamvec.pipeline.terminal import show
 from beamvec.redact import redact
+from beamvec.transforms.embedding.embedder import Embedder
+from beamvec.transforms.embedding.examine import examine_model
 from beamvec.transforms.export.export import ExportOptions, export
 from beamvec.transforms.files.storage import is_local
 from beamvec.transforms.inference.config import ModelConfig, make_given
 from beamvec.transforms.inference.description import describe_model, write_description
+from beamvec.transforms.inference.doubt import compare_with_reference
 from beamvec.transforms.inference.fields import FIELDS
 from beamvec.transforms.inference.model import load_model
 from beamvec.transforms.inference.model_files import ModelFiles
+from beamvec.transforms.inputs.patterns import expand_pattern
+from beamvec.transforms.records.images import ImageRef
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,8 +58,37 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
+    if args.reference and not args.images:
+        raise ArgumentError("--reference needs --images, the images that it is of")
+    refs = sorted(expand_pattern(args.images)) if args.images else []
+    if args.images and not refs:
+        raise ArgumentError(f"--images {args.images}: no images there")
     given = make_given(args.spec)
-    return _show_model(ModelConfig(args.handle, args.engine, given=given, trusted=args.trust_model))
+    config = ModelConfig(args.handle, args.engine, given=given, trusted=args.trust_model)
+    code = _show_model(config, refs)
+    if args.reference:
+        return _compare(config, [ref.uri for ref in refs], args.reference)
+    return code
+
+
+def _compare(config: ModelConfig, uris: list[str], reference: str) -> int:
+    """Compare the embeddings of images with those from elsewhere; return 0 if they are the same."""
+    try:
+        wanted = np.load(reference, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise ArgumentError(f"cannot read --reference {reference}: {error}") from error
+    try:
+        features = Embedder(load_model(config)).embed(uris)
+    except ImageError as error:
+        raise ArgumentError(f"cannot embed --images: {error}") from error
+    found = compare_with_reference(features, wanted)
+    lines = zip(found.cosines, uris, strict=True)
+    show(
+        "cosine       image",
+        *(f"{cosine:<11.6f}  {uri}" for cosine, uri in lines),
+        f"reference    least {found.least:.6f}, mean {found.mean:.6f}: {found.verdict}",
+    )
+    return 0 if found.is_same else 3
 
 
 def _spec(args: argparse.Namespace) -> int:
@@ -78,7 +113,7 @@ def _spec(args: argparse.Namespace) -> int:
     return code
 
 
-def _show_model(config: ModelConfig) -> int:
+def _show_model(config: ModelConfig, refs: Sequence[ImageRef] = ()) -> int:
     model = load_model(config)
     size, spec = model.input_size, model.spec
     model.embed_pixels(np.zeros((1, size, size, 3), np.uint8))  # Raises what only a call can show.
@@ -93,4 +128,6 @@ def _show_model(config: ModelConfig) -> int:
     )
     if model.weights == "random":
         show(RANDOM_WEIGHTS)
+    for doubt in examine_model(model, refs):
+        show(f"WARNING      {doubt.message}; {doubt.remedy}")
     return 0

@@ -56,6 +56,13 @@ def add_export_flags(export: argparse.ArgumentParser) -> None:
 def add_check_flags(check: argparse.ArgumentParser) -> None:
     """Add what `beamvec model check` takes."""
     check.add_argument("handle", metavar="HANDLE", help="TF-Hub or Kaggle URL or handle, or path")
+    check.add_argument("--images", metavar="PATTERN", help="look at these images too")
+    check.add_argument(
+        "--reference",
+        metavar="FILE.npy",
+        help="compare with embeddings from elsewhere, [N, D], a row for each of --images sorted by "
+        "path; exit code 3 if they differ",
+    )
     _add_engine(check)
     add_spec(check)
 
@@ -76,7 +83,7 @@ def add_describe_flags(describe: argparse.ArgumentParser) -> None:
             help=FIELD_HELP[name],
         )
     _add_engine(describe)
-    _add_trust(describe)
+    add_trust(describe)
 
 
 def add_spec(command: argparse.ArgumentParser) -> None:
@@ -88,14 +95,15 @@ def add_spec(command: argparse.ArgumentParser) -> None:
         help="what the model wants to see, where nothing beside it says so: scale=1, pool=mean, "
         "output_name=features, ...; repeatable",
     )
-    _add_trust(command)
+    add_trust(command)
 
 
 def _add_engine(command: argparse.ArgumentParser) -> None:
     command.add_argument("--engine", choices=list(ENGINES), help="what runs it")
 
 
-def _add_trust(command: argparse.ArgumentParser) -> None:
+def add_trust(command: argparse.ArgumentParser) -> None:
+    """Add the flag of whatever loads a model."""
     command.add_argument(
         "--trust-model",
         action="store_true",

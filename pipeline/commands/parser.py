@@ -13,6 +13,7 @@ from beamvec.pipeline.commands.model_flags import (
     add_describe_flags,
     add_export_flags,
     add_spec,
+    add_trust,
 )
 from beamvec.pipeline.run import config
 from beamvec.pipeline.spelling import did_you_mean
@@ -154,6 +155,7 @@ def _add_search(commands: _Commands) -> None:
         help="the model that made the dataset, for --image. A model is code: one that a dataset "
         "names is loaded only if you name it here, or if it is the default of `extract`",
     )
+    add_trust(search)
     _add_outputs(search, "write a contact sheet")
 
 

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         queries = dataset.take(rows).vectors
     else:
         names, rows = args.image, [-1] * len(args.image)
-        queries = embed_images(dataset, args.image, args.model)
+        queries = embed_images(dataset, args.image, args.model, args.trust_model)
     found = find_nearest(dataset, queries, rows, args.k)
     results = [
         {"query": name, "matches": matches} for name, matches in zip(names, found, strict=True)
@@ -79,13 +79,16 @@ def find_nearest(
     ]
 
 
-def embed_images(dataset: Dataset, uris: list[str], handle: str | None) -> npt.NDArray[np.float32]:
+def embed_images(
+    dataset: Dataset, uris: list[str], handle: str | None, trust_model: bool = False
+) -> npt.NDArray[np.float32]:
     """Embed images with the dataset's own model and settings.
 
     Args:
         dataset: what to be compared with.
         uris: the images.
         handle: where the model is, as the user says; None for the default model.
+        trust_model: whether it may read and write files.
 
     Returns:
         float32 [n, D].
@@ -108,6 +111,7 @@ def embed_images(dataset: Dataset, uris: list[str], handle: str | None) -> npt.N
             precision=precision,
             engine=dataset.settings.engine,
             batch_size=2,
+            trust_model=trust_model,
         )
     except ModelError as error:
         raise ArgumentError(f"{error}; if it has moved, give --model") from error

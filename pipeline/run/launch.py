@@ -42,9 +42,11 @@ from beamvec.pipeline.run.stopwatch import Stopwatch
 from beamvec.pipeline.run.workers import Workers
 from beamvec.redact import redact
 from beamvec.transforms.decoding.pool import SharedPool
+from beamvec.transforms.embedding.examine import examine_model
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.description import describe_model
+from beamvec.transforms.inference.doubt import MAX_REAL
 from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.inference.model_files import ModelFiles
 from beamvec.transforms.inference.registry import ENGINES
@@ -64,6 +66,7 @@ class Job:
         model: the loaded model.
         decoders: what decodes, here and in each worker process.
         stopwatch: started when the run was asked for.
+        doubts: what looks wrong in the model's embeddings, in words.
     """
 
     config: ExtractConfig
@@ -72,6 +75,7 @@ class Job:
     model: FeatureModel
     decoders: SharedPool
     stopwatch: Stopwatch
+    doubts: tuple[str, ...]
 
 
 def run_extraction(
@@ -116,7 +120,8 @@ def run_extraction(
     if workers.threads:
         decoders.get().start()  # They get ready meanwhile.
     model = load_to_launch(config.model, workers.local)
-    job = Job(config, workers, settings, model, decoders, stopwatch)
+    doubts = _tell_doubts(config, model, decoders, observer)
+    job = Job(config, workers, settings, model, decoders, stopwatch, doubts)
     try:
         with hold_output(config.layout, observer.tell) as hold:
             record = _run_holding(job, hold, observer)
@@ -148,6 +153,17 @@ def load_to_launch(config: ModelConfig, local: bool) -> FeatureModel:
         ModelError: see `load_model`.
     """
     return load_model(config if local else replace(config, precision="float32", device="any"))
+
+
+def _tell_doubts(
+    config: ExtractConfig, model: FeatureModel, decoders: SharedPool, observer: Observer
+) -> tuple[str, ...]:
+    """Say what looks wrong in a model's embeddings, before hours are spent on more of them."""
+    source = config.source
+    doubts = examine_model(model, source.find_some(MAX_REAL), decoders, source.reader)
+    for doubt in doubts:
+        observer.tell(f"WARNING: {doubt.message}; {doubt.remedy}")
+    return tuple(f"{doubt.message}; {doubt.remedy}" for doubt in doubts)
 
 
 def _run_holding(job: Job, hold: Hold, observer: Observer) -> RunRecord:
@@ -260,7 +276,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
             **{name: version(name) for name in (*_PACKAGES, *engine.packages)},
         },
         timings=Timings(launched=format_time(job.stopwatch.time_s)),
-        notes=found.notes,
+        notes=(*found.notes, *job.doubts),
     )
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,7 +43,7 @@ class Patterns(Source):
     def find_columns(self) -> pa.Schema:
         """Look whether each pattern matches something."""
         for pattern in self.names:
-            if not _first_match(pattern):
+            if not _first_matches(pattern, 1):
                 raise InputError(_explain_no_match(pattern))
         return NO_COLUMNS
 
@@ -51,9 +52,9 @@ class Patterns(Source):
         for pattern in self.names:
             yield from expand_pattern(pattern)
 
-    def find_first(self) -> ImageRef | None:
-        """Return the first image of the first pattern."""
-        return _first_match(self.names[0])
+    def find_some(self, count: int) -> list[ImageRef]:
+        """Return the first images of the first pattern."""
+        return _first_matches(self.names[0], count)
 
 
 def expand_pattern(pattern: str, limit: int | None = None) -> Iterator[ImageRef]:
@@ -80,11 +81,11 @@ def expand_pattern(pattern: str, limit: int | None = None) -> Iterator[ImageRef]
         yield from (look_up(file) for file in _walk(folder) if regex.match(file))
 
 
-def _first_match(pattern: str) -> ImageRef | None:
+def _first_matches(pattern: str, count: int) -> list[ImageRef]:
     limits = (None,) if storage.is_local(pattern) else (10, 10_000, None)
     try:
-        found = (next(expand_pattern(pattern, limit), None) for limit in limits)
-        return next(filter(None, found), None)
+        found = (list(islice(expand_pattern(pattern, limit), count)) for limit in limits)
+        return next(filter(None, found), [])
     except OSError as error:
         raise InputError(f"cannot list `input={pattern}`: {error}") from error
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import pyarrow as pa
@@ -90,9 +92,13 @@ class Source(ABC):
         """Split into parts that can be listed in parallel."""
         return [replace(self, names=(name,)) for name in self.names]
 
-    def find_first(self) -> ImageRef | None:
-        """Return one of the images, without listing all of them; None without any."""
-        return next(self.list_images(), None)
+    def find_some(self, count: int) -> list[ImageRef]:
+        """Return some of the images, without listing all of them.
+
+        None of what can be read only once, such as a pipe.
+        """
+        names = tuple(filter(_can_be_read_again, self.names))
+        return list(islice(replace(self, names=names).list_images(), count)) if names else []
 
     @property
     def reader(self) -> ImageReader:
@@ -107,6 +113,10 @@ class Source(ABC):
     def describe(self) -> tuple[str, ...]:
         """Return the names as they may be shown, without passwords."""
         return tuple(map(redact, self.names))
+
+
+def _can_be_read_again(name: str) -> bool:
+    return not storage.is_local(name) or os.path.isfile(os.path.expanduser(name))
 
 
 def make_names(value: str | Sequence[str]) -> tuple[str, ...]:

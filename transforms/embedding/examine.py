@@ -1,0 +1,85 @@
+"""What is doubtful in a model, seen on a handful of images: `examine_model`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from beamvec.errors import BeamvecError
+from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
+from beamvec.transforms.decoding.pool import SharedPool
+from beamvec.transforms.decoding.resize import make_resizing
+from beamvec.transforms.files.readers import FILES, ImageReader
+from beamvec.transforms.inference import hub
+from beamvec.transforms.inference.config import make_given
+from beamvec.transforms.inference.description import CONVENTION
+from beamvec.transforms.inference.doubt import MAX_REAL, Doubt, find_doubts
+from beamvec.transforms.inference.model import FeatureModel, load_model
+from beamvec.transforms.records.chunks import Chunk
+from beamvec.transforms.records.images import ImageRef
+
+_ASSUMED = Doubt(
+    "assumed",
+    "nothing beside the model says what values it wants to see: RGB in [0, 1] is assumed, as on "
+    "TF-Hub, and embeddings cannot tell that from [-1, 1]",
+    "give `--spec scale=1/255` if it is right, `--spec scale=1` for 0..255, or `--spec "
+    "scale=1/127.5 --spec mean=1` for [-1, 1]; `beamvec model spec` keeps it beside the model",
+)
+
+
+def examine_model(
+    model: FeatureModel,
+    refs: Sequence[ImageRef] = (),
+    pool: SharedPool | None = None,
+    reader: ImageReader = FILES,
+) -> list[Doubt]:
+    """Return what is doubtful in a model: nothing is no proof that all is right.
+
+    Args:
+        model: what is loaded.
+        refs: some real images; the first 8 are looked at, beside made ones. Those that cannot be
+            read or decoded are left out.
+        pool: where they are decoded.
+        reader: how they are read.
+    """
+    if model.weights == "random":
+        return []  # Said in plainer words elsewhere.
+    pixels = _decode(model, tuple(refs[:MAX_REAL]), pool or SharedPool(), reader)
+    doubts = find_doubts(
+        model.embed_pixels, model.input_size, pixels, functools.partial(_respond, model)
+    )
+    return [*doubts, *([_ASSUMED] if _is_assumed(model) else [])]
+
+
+def _is_assumed(model: FeatureModel) -> bool:
+    """Tell whether the range of values is a guess."""
+    given = dict(model.config.given)
+    is_said = "scale" in given or not model.source.endswith(CONVENTION)
+    return not (is_said or hub.is_on_hub(model.config.handle) or "int" in model.spec.dtype)
+
+
+def _respond(
+    model: FeatureModel, scale: float, mean: tuple[float, ...], pixels: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float32]:
+    """Embed images as the same model would with another range of values; NaN if it cannot."""
+    given = dict(model.config.given) | {"scale": scale, "mean": mean, "std": 1.0}
+    try:
+        other = load_model(replace(model.config, given=make_given(given)))
+    except BeamvecError:
+        return np.full((len(pixels), model.dimension), np.nan, np.float32)
+    return other.embed_pixels(pixels)
+
+
+def _decode(
+    model: FeatureModel, refs: tuple[ImageRef, ...], pool: SharedPool, reader: ImageReader
+) -> npt.NDArray[np.uint8] | None:
+    if not refs:
+        return None
+    chunk, resizing = Chunk(0, 0, "", refs), make_resizing(model.spec)
+    with ThreadPoolExecutor(READ_THREADS, "examine") as threads:
+        return decode_chunk(chunk, resizing, threads, pool.get(), reader).pixels
