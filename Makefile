@@ -82,7 +82,7 @@ bench: setup ## measure what the README quotes; IMAGES=folder MODEL=folder take 
 
 lock: ## resolve the lock files anew, for all supported versions of Python (needs uv)
 	uv pip compile --universal --python-version 3.10 --no-header --extra demo --extra explore \
-	  --extra openvino --extra dev setup.py --output-file requirements.lock
+	  --extra onnx --extra openvino --extra dev setup.py --output-file requirements.lock
 	uv pip compile --universal --python-version 3.10 --no-header --extra recipes -c requirements.lock \
 	  setup.py --output-file requirements-recipes.lock
 	uv pip compile --universal --python-version 3.10 --no-header --extra gpu -c requirements.lock \
