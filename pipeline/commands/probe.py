@@ -16,6 +16,7 @@ from beamvec.embeddings import Dataset, open_dataset, schema
 from beamvec.embeddings.damage import naming_damage
 from beamvec.embeddings.vectors import can_multiply
 from beamvec.errors import ArgumentError, DatasetError
+from beamvec.pipeline.commands.classifiers import MAX_CHOICE_ROWS, SEED, Fit, make_classifiers
 from beamvec.pipeline.commands.parser import PARENT_FOLDER
 from beamvec.pipeline.commands.search import VERIFY_ADVICE
 from beamvec.pipeline.terminal import show, show_json
@@ -23,12 +24,9 @@ from beamvec.pipeline.terminal import show, show_json
 MAX_ROWS = 20_000
 """Rows that are used of a larger dataset, spread over it: classifiers gain little from more."""
 
-SEED = 0
-_NEIGHBOURS = (1, 5)
 _PRINTED_MISTAKES = 5
 _SHOWN_MISTAKES = 24
 _MAX_SHOWN_CLASSES = 200
-_MLP_UNITS = 1024
 
 
 @dataclass(frozen=True)
@@ -127,9 +125,10 @@ def _read_labels(dataset: Dataset, labels: str, uris: list[str]) -> list[str | N
 def probe(sample: Sample, head: str, folds: int) -> dict[str, Any]:
     """Cross-validate classifiers of scikit-learn on embeddings.
 
-    k-NN goes by cosine. The linear head is a logistic regression on standardised features, the
-    other one a dense layer of 1024 ReLU units and a softmax, trained for 50 epochs with Adam. Folds
-    are stratified and shuffled with a fixed seed.
+    k-NN goes by cosine. The linear head is a logistic regression on standardised features, whose
+    regularisation is chosen anew in each fold, from its training rows alone; the other one is a
+    dense layer of 1024 ReLU units and a softmax, trained for 50 epochs with Adam. Folds are
+    stratified and shuffled with a fixed seed.
 
     Args:
         sample: what to classify.
@@ -137,25 +136,25 @@ def probe(sample: Sample, head: str, folds: int) -> dict[str, Any]:
         folds: of cross-validation.
 
     Returns:
-        `accuracies`, by classifier, in [0, 1], of each fold; of the head's predictions `confusion`
+        `accuracies`, by classifier, in [0, 1], of each fold; `regularisation`, the `C` of the
+        linear head in each fold, None for another head; of the head's predictions `confusion`
         [classes, classes] with true classes as rows and `mistakes`, the surest first; `classes`,
         `rows`, `notes`.
     """
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.metrics import accuracy_score, confusion_matrix
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.model_selection import StratifiedKFold
 
     cross_validation = StratifiedKFold(folds, shuffle=True, random_state=SEED)
     splits = list(cross_validation.split(sample.vectors, sample.labels))
     classes, truth = np.unique(sample.labels, return_inverse=True)
+    training_rows = min(len(train) for train, _ in splits)
     accuracies: dict[str, list[float]] = {}
-    likelihoods = np.empty((0, 0))
-    for name, classifier in make_classifiers(head, min(len(train) for train, _ in splits)).items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            likelihoods = cross_val_predict(
-                classifier, sample.vectors, truth, cv=splits, method="predict_proba"
-            )
+    likelihoods = np.empty((len(truth), len(classes)))
+    for name, fit in make_classifiers(head, training_rows).items():
+        fitted = []
+        for train, test in splits:
+            fitted.append(_fit_quietly(fit, sample.vectors[train], truth[train]))
+            likelihoods[test] = fitted[-1].predict_proba(sample.vectors[test])
         predicted = likelihoods.argmax(axis=1)
         accuracies[name] = [accuracy_score(truth[test], predicted[test]) for _, test in splits]
     wrong = np.flatnonzero(predicted != truth)
@@ -168,6 +167,7 @@ def probe(sample: Sample, head: str, folds: int) -> dict[str, Any]:
         "notes": sample.notes,
         "chance": float(np.bincount(truth).max() / len(truth)),
         "accuracies": accuracies,
+        "regularisation": [one[-1].C for one in fitted] if head == "linear" else None,
         "confusion": confusion_matrix(truth, predicted).tolist(),
         "mistakes": [
             {
@@ -181,29 +181,12 @@ def probe(sample: Sample, head: str, folds: int) -> dict[str, Any]:
     }
 
 
-def make_classifiers(head: str, rows: int) -> dict[str, Any]:
-    """Return the classifiers to compare, the head last.
+def _fit_quietly(fit: Fit, vectors: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> Any:
+    from sklearn.exceptions import ConvergenceWarning
 
-    Args:
-        head: `linear` or `mlp`.
-        rows: how many there are to learn from, at least; k-NN cannot have more neighbours.
-    """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neighbors import KNeighborsClassifier
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    classifiers: dict[str, Any] = {
-        f"{k}-NN": KNeighborsClassifier(k, metric="cosine") for k in _NEIGHBOURS if k <= rows
-    }
-    if head == "mlp":
-        classifiers["mlp"] = MLPClassifier(
-            (_MLP_UNITS,), batch_size=min(64, rows), max_iter=50, random_state=SEED
-        )
-    else:
-        classifiers["linear"] = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    return classifiers
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return fit(vectors, truth)
 
 
 def describe_accuracies(result: dict[str, Any]) -> list[tuple[str, float, float]]:
@@ -212,6 +195,20 @@ def describe_accuracies(result: dict[str, Any]) -> list[tuple[str, float, float]
         (name, float(np.mean(folds)), float(np.std(folds)))
         for name, folds in result["accuracies"].items()
     ]
+
+
+def describe_regularisation(result: dict[str, Any]) -> str | None:
+    """Say which `C` the linear classifier chose in its folds, and from what; None for another."""
+    chosen = result["regularisation"]
+    if chosen is None:
+        return None
+    least, most = min(chosen), max(chosen)
+    has_more = result["rows"] - result["rows"] // result["folds"] > MAX_CHOICE_ROWS
+    used = f"about {MAX_CHOICE_ROWS:,} of " if has_more else ""
+    return (
+        f"C of linear: {least:g}{f' to {most:g}' if most > least else ''}, chosen in each fold by "
+        f"validation on {used}its training rows"
+    )
 
 
 def _describe(result: dict[str, Any]) -> list[str]:
@@ -229,6 +226,8 @@ def _describe(result: dict[str, Any]) -> list[str]:
         f"  {name:<14}{mean:.3f} ± {spread:.3f}"
         for name, mean, spread in describe_accuracies(result)
     ]
+    chosen = describe_regularisation(result)
+    lines += [chosen] if chosen else []
     mistakes = result["mistakes"][:_PRINTED_MISTAKES]
     if mistakes:
         lines.append(f"the surest of {len(result['mistakes']):,} mistakes of {result['head']}")
@@ -251,6 +250,7 @@ def _write_page(args: argparse.Namespace, result: dict[str, Any]) -> None:
         dataset=args.dir,
         result=result,
         accuracies=describe_accuracies(result),
+        regularisation=describe_regularisation(result),
         mistakes=mistakes,
         thumbnails=make_thumbnails([mistake["uri"] for mistake in mistakes]),
     )
