@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         PipelineError,
         TooManyFailuresError,
     )
+    from beamvec.model_spec import ModelSpec
     from beamvec.pipeline.run.extract import extract
     from beamvec.pipeline.run.progress import Progress
     from beamvec.transforms.embedding.embed_images import EmbedImages
@@ -49,6 +50,7 @@ __all__ = [
     "InputError",
     "Matches",
     "ModelError",
+    "ModelSpec",
     "OutputError",
     "PipelineError",
     "Progress",
@@ -68,6 +70,7 @@ _HOMES = {
     "EmbedImages": "beamvec.transforms.embedding.embed_images",
     "Embedder": "beamvec.transforms.embedding.embedder",
     "Matches": "beamvec.embeddings",
+    "ModelSpec": "beamvec.model_spec",
     "Progress": "beamvec.pipeline.run.progress",
     "RunRecord": "beamvec.embeddings",
     "extract": "beamvec.pipeline.run.extract",

@@ -260,3 +260,35 @@ CASES = {
     ),
     "OpenVINO IR, Model API": Case(_ir, ("openvino",)),
 }
+
+
+def make_twins(folder: Path) -> dict[str, Path]:
+    """Write the same weights as an ONNX file (NCHW), OpenVINO's IR and a SavedModel."""
+    import onnx
+    import openvino
+    from onnx import numpy_helper
+
+    tf = import_tensorflow()
+    for name in ("onnx", "ir"):
+        (folder / name).mkdir()
+    make_onnx(folder / "onnx" / "m.onnx")
+    [kernel, _] = onnx.load(folder / "onnx" / "m.onnx").graph.initializer
+    converted = openvino.convert_model(str(folder / "onnx" / "m.onnx"))
+    openvino.save_model(converted, str(folder / "ir" / "m.xml"), compress_to_fp16=False)
+    root = tf.train.Checkpoint(
+        kernel=tf.Variable(numpy_helper.to_array(kernel).transpose(2, 3, 1, 0))
+    )
+
+    def call(images: Any) -> dict[str, Any]:
+        padded = tf.pad(images, [[0, 0], [1, 0], [1, 0], [0, 0]])
+        maps = tf.nn.relu(tf.nn.conv2d(padded, root.kernel, 4, "VALID"))
+        return {"feature_vector": tf.reduce_mean(maps, [1, 2])}
+
+    spec = tf.TensorSpec((None, SIZE, SIZE, 3), tf.float32, name="images")
+    root.call = tf.function(call, input_signature=[spec])
+    tf.saved_model.save(root, str(folder / "saved"), signatures={"serving_default": root.call})
+    return {
+        "onnx": folder / "onnx" / "m.onnx",
+        "ir": folder / "ir" / "m.xml",
+        "saved_model": folder / "saved",
+    }

@@ -10,7 +10,8 @@ import samples
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.inference.config import ModelConfig, make_given
 from beamvec.transforms.inference.model import load_model
-from beamvec.transforms.inference.model_files import import_tensorflow
+from beamvec.transforms.inference.model_files import ModelFiles, import_tensorflow
+from beamvec.transforms.inference.registry import ENGINES
 
 RUNS = [(name, engine) for name, case in models.CASES.items() for engine in case.engines]
 
@@ -84,3 +85,24 @@ def test_a_model_that_writes_files_is_refused_unless_it_is_trusted(tmp_path, cap
     assert not (tmp_path / "mark").exists()
     assert main(["model", "check", str(tmp_path / "m"), "--trust-model"]) == 0
     assert (tmp_path / "mark").exists()
+
+
+def test_the_same_weights_give_the_same_neighbours_in_every_format(tmp_path):
+    pixels, found = make_pixels(40), {}
+    for name, path in models.make_twins(tmp_path).items():
+        for engine, has in ENGINES.items():
+            if ModelFiles.fetch(str(path)).format in has.formats:
+                model = load_model(ModelConfig(str(path), engine, batch_size=8))
+                found[name, engine] = model.embed_pixels(pixels)
+    assert len(found) == 5
+    first = next(iter(found.values()))
+    for features in found.values():
+        assert least_cosine(features, first) >= 0.99999
+        np.testing.assert_array_equal(find_neighbours(features), find_neighbours(first))
+
+
+def find_neighbours(features: np.ndarray) -> np.ndarray:
+    units = features / np.linalg.norm(features, axis=1, keepdims=True)
+    cosines = units @ units.T
+    np.fill_diagonal(cosines, -2)
+    return cosines.argmax(axis=1)
