@@ -72,7 +72,7 @@ def test_tensorflow_and_keras_are_imported_in_few_modules_only():
     heavy = {"tensorflow", "tensorflow_hub", "keras"}
     files = [file for layer in LAYERS for file in (ROOT / layer).rglob("*.py")]
     found = {file.stem for file in files if tops(file) & heavy}
-    assert found <= {"model_files", "hub", "saved_model", "efficientnet_lite"}
+    assert found <= {"model_files", "hub", "saved_model"}
 
 
 @pytest.mark.parametrize("command", [["--help"], ["extract", "--help"], ["inspect", "{dir}"]])

@@ -10,7 +10,7 @@ from typing import Any
 
 from beamvec.errors import ModelError
 from beamvec.transforms.export.compare import Exported
-from beamvec.transforms.export.saved_model import save_model
+from beamvec.transforms.export.saved_model import import_keras, save_model
 from beamvec.transforms.export.state_dict import Array, read_state_dict
 from beamvec.transforms.inference.contract import DEFAULT_INPUT_SIZE
 
@@ -83,7 +83,7 @@ def _build() -> Any:
     Its layers have the names that the weights have, without the `_` that TensorFlow does not take
     at the front.
     """
-    import keras
+    keras = import_keras()
 
     images = keras.Input((DEFAULT_INPUT_SIZE, DEFAULT_INPUT_SIZE, 3))
     x = _normalize(_convolve(images, "conv_stem", _STEM, kernel=3, stride=2), "bn0")
@@ -99,7 +99,7 @@ def _build() -> Any:
 
 def _add_block(x: Any, prefix: str, kernel: int, stride: int, expansion: int, filters: int) -> Any:
     """Add an inverted residual block; the Lite networks have no squeeze and excitation."""
-    import keras
+    keras = import_keras()
 
     before, channels = x, x.shape[-1]
     if expansion != 1:
@@ -115,7 +115,7 @@ def _add_block(x: Any, prefix: str, kernel: int, stride: int, expansion: int, fi
 
 
 def _convolve(x: Any, name: str, filters: int, kernel: int = 1, stride: int = 1) -> Any:
-    import keras
+    keras = import_keras()
 
     return keras.layers.Conv2D(filters, kernel, stride, padding="same", use_bias=False, name=name)(
         x
@@ -123,7 +123,7 @@ def _convolve(x: Any, name: str, filters: int, kernel: int = 1, stride: int = 1)
 
 
 def _normalize(x: Any, name: str, activate: bool = True) -> Any:
-    import keras
+    keras = import_keras()
 
     x = keras.layers.BatchNormalization(epsilon=_EPSILON, name=name)(x)
     return keras.layers.ReLU(6.0)(x) if activate else x
