@@ -189,7 +189,7 @@ def test_what_was_killed_for_want_of_memory_is_decoded_alone_before_it_counts_as
 def test_images_that_are_killed_when_they_meet_are_decoded_one_at_a_time(pool, tmp_path):
     with ThreadPoolExecutor(2) as threads:
         images = [image(f"@@meet {tmp_path}") for _ in range(2)]
-        futures = [threads.submit(pool.decode, one, 16, "stretch") for one in images]
+        futures = [threads.submit(pool.decode, one, Resizing(16, "stretch")) for one in images]
     assert [future.result().width for future in futures] == [60, 60]
 
 
@@ -320,7 +320,8 @@ def test_large_images_take_turns(pool, tmp_path):
     log = tmp_path / "log"
     with ThreadPoolExecutor(4) as threads:
         futures = [
-            threads.submit(pool.decode, image(f"@@large {log}"), 16, "stretch") for _ in range(6)
+            threads.submit(pool.decode, image(f"@@large {log}"), Resizing(16, "stretch"))
+            for _ in range(6)
         ]
     assert all(future.result().width == 60 for future in futures)
     assert log.read_text() == "in out " * 6
@@ -330,8 +331,8 @@ def test_the_waiting_are_not_timed_while_another_large_image_hangs(pool, tmp_pat
     mark = tmp_path / "mark"
     mark.touch()
     with ThreadPoolExecutor(2) as threads:
-        hanging = threads.submit(pool.decode, image("@@hang "), 16, "stretch")
-        large = threads.submit(pool.decode, image(f"@@large {mark}"), 16, "stretch")
+        hanging = threads.submit(pool.decode, image("@@hang "), Resizing(16, "stretch"))
+        large = threads.submit(pool.decode, image(f"@@large {mark}"), Resizing(16, "stretch"))
     assert large.result().width == 60
     with pytest.raises(DecoderError, match="took more than"):
         hanging.result()
@@ -362,6 +363,7 @@ def test_a_run_ends_with_one_failure_for_each_bad_file(
 def test_no_process_outlives_its_parent():
     code = (
         "import time\nfrom beamvec.transforms.decoding.pool import DecoderError, DecoderPool\n"
+        "from beamvec.transforms.decoding.resize import Resizing\n"
         "pool = DecoderPool(1)\n"
         "try: pool.decode(b'text', Resizing(8, 'stretch'))\nexcept DecoderError: pass\n"
         "print(*pool.pids(), flush=True)\ntime.sleep(600)\n"
@@ -381,6 +383,7 @@ def test_no_busy_process_outlives_its_parent(how, tmp_path):
     code = (
         "import sys, threading, time\n"
         "from beamvec.transforms.decoding.pool import DecoderPool\n"
+        "from beamvec.transforms.decoding.resize import Resizing\n"
         f"pool = DecoderPool(1, {BAD!r})\npool.start()\nprint(*pool.pids(), flush=True)\n"
         f"pool.decode(b'@@{how} {mark}', Resizing(8, 'stretch'))\n"
     )
@@ -437,7 +440,7 @@ def test_starting_a_process_is_tried_again(pool, monkeypatch):
     refuse_processes(monkeypatch, [*REFUSALS])
     pool.start()
     with ThreadPoolExecutor(8) as threads:
-        futures = [threads.submit(pool.decode, image(), 16, "crop") for _ in range(8)]
+        futures = [threads.submit(pool.decode, image(), Resizing(16, "crop")) for _ in range(8)]
     assert {future.result().width for future in futures} == {60}
 
 
@@ -446,7 +449,7 @@ def test_whoever_waits_for_a_process_that_cannot_be_started_is_told(error, monke
     pool = DecoderPool(2, BAD, start_s=0.1)
     refuse_processes(monkeypatch, errors := [error] * 1000)
     with ThreadPoolExecutor(8) as threads:
-        futures = [threads.submit(pool.decode, image(), 16, "crop") for _ in range(8)]
+        futures = [threads.submit(pool.decode, image(), Resizing(16, "crop")) for _ in range(8)]
     for future in futures:
         assert isinstance(future.exception(), DecoderStartError)
         assert "raise the limits of processes" in str(future.exception())
@@ -511,12 +514,14 @@ def test_closing_a_pool_frees_threads_that_decode_and_threads_that_wait(tmp_path
     pool = DecoderPool(1, BAD)
     mark = tmp_path / "mark"
     with ThreadPoolExecutor(3) as threads:
-        hanging = threads.submit(pool.decode, image(f"@@hang {mark}"), 16, "stretch")
+        hanging = threads.submit(pool.decode, image(f"@@hang {mark}"), Resizing(16, "stretch"))
         while not mark.exists():  # Until then it may not have been taken.
             time.sleep(0.01)
         pids = pool.pids()
         parcel = sources(image(), image())
-        waiting = [threads.submit(pool.decode_parcel, parcel, 16, "crop") for _ in range(2)]
+        waiting = [
+            threads.submit(pool.decode_parcel, parcel, Resizing(16, "crop")) for _ in range(2)
+        ]
         start = time.monotonic()
         pool.close()
         for future in (hanging, *waiting):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 from beamvec import __version__
 from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
 from beamvec.embeddings.run_record import InputRecord, RunRecord, Settings, Timings
-from beamvec.errors import OutputError, PipelineError, TooManyFailuresError
+from beamvec.errors import InputError, OutputError, PipelineError, TooManyFailuresError
 from beamvec.pipeline.run.belongings import clear_work
 from beamvec.pipeline.run.claim import Claim, read_claim
 from beamvec.pipeline.run.config import ExtractConfig
@@ -51,6 +52,7 @@ from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.inference.model_files import ModelFiles
 from beamvec.transforms.inference.registry import ENGINES
 from beamvec.transforms.planning.plan import account_inputs
+from beamvec.transforms.records.images import ImageRef
 
 _PACKAGES = ("apache-beam", "pyarrow", "numpy", "pillow")
 
@@ -120,7 +122,7 @@ def run_extraction(
     if workers.threads:
         decoders.get().start()  # They get ready meanwhile.
     model = load_to_launch(config.model, workers.local)
-    doubts = _tell_doubts(config, model, decoders, observer)
+    doubts = _tell_doubts(config, model, decoders if workers.threads else None, observer)
     job = Job(config, workers, settings, model, decoders, stopwatch, doubts)
     try:
         with hold_output(config.layout, observer.tell) as hold:
@@ -156,11 +158,15 @@ def load_to_launch(config: ModelConfig, local: bool) -> FeatureModel:
 
 
 def _tell_doubts(
-    config: ExtractConfig, model: FeatureModel, decoders: SharedPool, observer: Observer
+    config: ExtractConfig, model: FeatureModel, decoders: SharedPool | None, observer: Observer
 ) -> tuple[str, ...]:
     """Say what looks wrong in a model's embeddings, before hours are spent on more of them."""
     source = config.source
-    doubts = examine_model(model, source.find_some(MAX_REAL), decoders, source.reader)
+    refs: list[ImageRef] = []
+    if decoders:  # Else they are elsewhere, and made images must do.
+        with contextlib.suppress(InputError, OSError):  # The pipeline tells what is wrong there.
+            refs = source.find_some(MAX_REAL)
+    doubts = examine_model(model, refs, decoders, source.reader)
     for doubt in doubts:
         observer.tell(f"WARNING: {doubt.message}; {doubt.remedy}")
     return tuple(f"{doubt.message}; {doubt.remedy}" for doubt in doubts)

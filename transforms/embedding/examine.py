@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +14,7 @@ import numpy.typing as npt
 
 from beamvec.errors import BeamvecError
 from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
+from beamvec.transforms.decoding.places import DecoderStartError, PoolClosedError
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.decoding.resize import make_resizing
 from beamvec.transforms.files.readers import FILES, ImageReader
@@ -22,6 +25,8 @@ from beamvec.transforms.inference.doubt import MAX_REAL, Doubt, find_doubts
 from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.images import ImageRef
+
+_PATIENCE_S = 10.0
 
 _ASSUMED = Doubt(
     "assumed",
@@ -49,7 +54,8 @@ def examine_model(
     """
     if model.weights == "random":
         return []  # Said in plainer words elsewhere.
-    pixels = _decode(model, tuple(refs[:MAX_REAL]), pool or SharedPool(), reader)
+    some = tuple(refs[:MAX_REAL])
+    pixels = _decode(model, some, pool or SharedPool(), reader) if some else None
     doubts = find_doubts(
         model.embed_pixels, model.input_size, pixels, functools.partial(_respond, model)
     )
@@ -78,8 +84,18 @@ def _respond(
 def _decode(
     model: FeatureModel, refs: tuple[ImageRef, ...], pool: SharedPool, reader: ImageReader
 ) -> npt.NDArray[np.uint8] | None:
-    if not refs:
-        return None
-    chunk, resizing = Chunk(0, 0, "", refs), make_resizing(model.spec)
-    with ThreadPoolExecutor(READ_THREADS, "examine") as threads:
-        return decode_chunk(chunk, resizing, threads, pool.get(), reader).pixels
+    """Return what can be decoded within some seconds; what cannot, the run itself tells of."""
+    found: list[npt.NDArray[np.uint8]] = []
+
+    def decode() -> None:
+        chunk, resizing = Chunk(0, 0, "", refs), make_resizing(model.spec)
+        with (
+            contextlib.suppress(DecoderStartError, PoolClosedError),
+            ThreadPoolExecutor(READ_THREADS, "examine") as threads,
+        ):
+            found.append(decode_chunk(chunk, resizing, threads, pool.get(), reader).pixels)
+
+    thread = threading.Thread(target=decode, name="examine", daemon=True)
+    thread.start()
+    thread.join(_PATIENCE_S)
+    return found[0] if found else None
