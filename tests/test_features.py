@@ -92,7 +92,7 @@ def test_features_of_a_chunk_in_beam_are_those_of_the_model(model_path):
     model = load_model(spec)
     pixels = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), dtype=np.uint8)
     chunk = replace(decoded([1] * 6), pixels=pixels)
-    handler = FeatureModelHandler(spec, model.fingerprint)
+    handler = FeatureModelHandler(spec, model.fingerprint, model.spec)
     with TestPipeline(runner="FnApiRunner") as pipeline:
         embedded = pipeline | beam.Create([chunk]) | ExtractFeatures(handler)
         features = embedded | beam.Map(lambda one: one.features.tolist())
