@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import samples
+from beamvec.pipeline.commands.main import main
 
 ROOT = Path(__file__).parents[1]
 BENCHMARKS = ROOT / "benchmarks"
@@ -99,6 +101,76 @@ def test_ratios_are_of_the_same_round_and_say_whether_the_goal_is_met(measure):
     table = measure.format_report(report)
     assert "goal >= 2.5: met" in table
     assert "c: skipped: it is not installed" in table
+
+
+@pytest.fixture
+def transfer(monkeypatch):
+    """The module `benchmarks/transfer.py`; the commands that it starts run in this process."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import transfer
+
+    def run(command: list[str]) -> float:
+        assert main(command[3:]) == 0
+        return 0.0
+
+    monkeypatch.setattr(transfer.processes, "time_command", run)
+    return transfer
+
+
+def save_backbone(path: Path) -> None:
+    """Save a small network of pixels from 0 to 255."""
+    import keras
+
+    layers = keras.layers
+    convolution = layers.Conv2D(8, 5, 4, activation="relu")
+    scaling = layers.Rescaling(1 / 255)
+    pool = layers.GlobalAveragePooling2D()
+    keras.utils.set_random_seed(0)
+    keras.Sequential([keras.Input((32, 32, 3)), scaling, convolution, pool]).save(path)
+
+
+def test_a_network_is_fine_tuned_exported_embedded_and_probed(transfer, tmp_path, capsys):
+    for seed in range(20):
+        file = tmp_path / "images" / "ab"[seed % 2] / f"{seed}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        (samples.make_image(seed) if seed % 2 else samples.make_image(seed).rotate(90)).save(file)
+    save_backbone(tmp_path / "backbone.keras")
+    images = transfer.find_images(tmp_path / "images")
+    assert images.is_train.sum() == 14
+    table = transfer.run(images, str(tmp_path / "backbone.keras"), 1, True, tmp_path)
+    head, _, own, *rows = [line.split("|")[1:-1] for line in table.splitlines()]
+    assert head[0].strip() == "6 images held out, 2 classes"
+    numbers = [float(own[2]), *(float(cell) for row in rows for cell in row[1:])]
+    assert len(numbers) == 7
+    assert all(0 <= number <= 1 for number in numbers)
+    assert "epoch 1 of 1, loss" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_head_starts_as_the_linear_probe(transfer, classes, tmp_path, random):
+    import fine_tuning
+
+    save_backbone(tmp_path / "backbone.keras")
+    backbone = fine_tuning.load_backbone(str(tmp_path / "backbone.keras"))
+    model = fine_tuning.build_classifier(backbone, classes)
+    pixels = random.integers(0, 256, (30, 32, 32, 3)).astype("f")
+    features = backbone.predict_on_batch(pixels)
+    probe = transfer.fit_linear(features, random.permutation(30) % classes)
+    fine_tuning.set_head(model, probe)
+    found = model.predict_on_batch(pixels)
+    assert found == pytest.approx(probe.predict_proba(features), abs=1e-3)
+
+
+def test_parts_that_are_there_are_kept_and_images_reduced(transfer, tmp_path):
+    for name in ("train/a/1", "train/b/2", "train/a/3", "test/a/4", "test/b/5", "train/b/6"):
+        (tmp_path / "given" / name).parent.mkdir(parents=True, exist_ok=True)
+        samples.make_image(1).save(tmp_path / "given" / f"{name}.jpg")
+    given = transfer.find_images(tmp_path / "given")
+    transfer.write_reduced(given, 12, tmp_path / "reduced")
+    images = transfer.find_images(tmp_path / "reduced")
+    held_out = [Path(images.files[row]).name for row in np.flatnonzero(~images.is_train)]
+    assert held_out == ["4.png", "5.png"]
+    assert samples.Image.open(images.files[0]).size == (12, 12)
 
 
 @pytest.mark.parametrize("name", ["accuracy", "measure"])

@@ -97,6 +97,9 @@ class _Control:
         self._connection.abort(death)
 
     def close(self) -> None:
+        # Beam tells only those that have connected; one that is late would wait for ever, and so
+        # would whoever waits for its end.
+        self._connection.push(BeamFnControlServicer._DONE_MARKER)
         self._connection.close()
 
 

@@ -45,6 +45,18 @@ def export_efficientnet_lite0(path: str) -> Exported:
     Raises:
         ModelError: if the package is not installed, or its file is not what it should be.
     """
+    model = load_keras_model()
+    return save_model(
+        model, lambda pixels: (pixels - 127.0) / 128.0, path, "imagenet", EFFICIENTNET_LITE0
+    )
+
+
+def load_keras_model() -> Any:
+    """Return the Keras model, (pixels - 127) / 128 [N, 224, 224, 3] -> features [N, 1280].
+
+    Raises:
+        ModelError: if the package is not installed, or its file is not what it should be.
+    """
     file = find_weights()
     weights = read_state_dict(file)
     model = _build()
@@ -53,9 +65,7 @@ def export_efficientnet_lite0(path: str) -> Exported:
             layer.set_weights(_weights_of(layer, weights))
     except (LookupError, ValueError) as error:
         raise ModelError(f"{file} does not hold EfficientNet-Lite0: {error}") from error
-    return save_model(
-        model, lambda pixels: (pixels - 127.0) / 128.0, path, "imagenet", EFFICIENTNET_LITE0
-    )
+    return model
 
 
 def find_weights() -> str:
