@@ -333,7 +333,7 @@ class RunRecord:
         if isinstance(settings, dict):
             settings = {**settings, "fingerprint": settings.get("model")}
         old = {"settings": settings, "generation": generation, "model": "", "dimension": 0}
-        return parse(cls, {**old, "state": "running"}, path)
+        return parse(cls, upgrade({**old, "state": "running"}), path)
 
 
 def _is_failures(name: str) -> bool:

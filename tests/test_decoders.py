@@ -296,7 +296,7 @@ def test_slow_storage_is_noticed_and_read_by_many_threads(photos, tmp_path):
     refs = tuple(ImageRef(str(file)) for file in sorted((photos / "group0").glob("*.jpg")))
     long = tmp_path / "long"  # Takes longer to read than to find that it is no image.
     with open(long, "wb") as file:
-        file.truncate(20_000_000)
+        file.truncate(100_000_000)
     pool = DecoderPool(1)
     with ThreadPoolExecutor(4) as threads:
         quick = decode_chunk(Chunk(0, 0, "", refs), Resizing(16, "stretch"), threads, pool)

@@ -60,7 +60,7 @@ def test_a_result_that_differs_ends_with_3_and_is_removed(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["ResNet50V2", "{new}"], "write keras:NAME"),
+        (["ResNet50V2", "{new}"], "keras:NAME, torchvision:NAME"),
         (["model.h5", "{new}"], ".save('model.keras')"),
         (["model.pth", "{new}"], "save_file(model.state_dict()"),
         (["model.safetensors", "{new}"], "--weights model.safetensors"),
@@ -74,7 +74,7 @@ def test_a_result_that_differs_ends_with_3_and_is_removed(
         (["keras:MobileNetV3Small", "{new}", "--weights", __file__], "cannot load weights"),
         (["x.keras", "{new}", "--weights", "random"], "--weights is of no use"),
         (["x.keras", "{new}", "--mean", "1"], "give --scale too"),
-        (["x.keras", "{new}", "--mean", "1,2"], "three as in"),
+        (["x.keras", "{new}", "--mean", "1,2"], "nor three of them"),
         (["x.keras", "{new}", "--scale", "1/0"], "no number"),
         (["x.keras", "{new}"], "can be read"),
         (["timm:resnet18", "{new}", "--weights", "w.bin"], "it is a pickle"),

@@ -13,6 +13,7 @@ import pytest
 from beamvec.embeddings import schema
 from beamvec.embeddings.schema import Column
 from beamvec.errors import InputError
+from beamvec.model_spec import ModelSpec
 from beamvec.pipeline.commands import doctor, parser
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.inference.engine import CompiledModel, Engine
@@ -70,16 +71,18 @@ def test_a_kind_of_input(extract, photos, dataset, tmp_path, capsys):
     assert "--json-lines FILE" in capsys.readouterr().out
 
 
-def compile_mean(_files, spec) -> CompiledModel:
+def compile_mean(_files, _said, config) -> CompiledModel:
     def call(pixels):
-        assert pixels.shape == (spec.batch_size, 8, 8, 3)
+        assert pixels.shape == (config.batch_size, 8, 8, 3)
         return pixels.mean(axis=(1, 2)).astype(np.float32)
 
-    return CompiledModel(8, 3, "mean", call)
+    return CompiledModel(ModelSpec(size=8, dimension=3), "mean", call)
 
 
 def test_an_engine(extract, photos, dataset, monkeypatch):
-    engine = Engine("mean", ("float32",), ("any",), ("numpy",), None, compile_mean)
+    engine = Engine(
+        "mean", ("saved_model",), ("float32",), ("any",), ("numpy",), None, compile_mean
+    )
     monkeypatch.setitem(ENGINES, "mean", engine)
     assert extract("--input", photos / "group0", "--engine", "mean", "--batch-size", "3") == 0
     made = dataset()
@@ -92,7 +95,9 @@ def test_an_engine(extract, photos, dataset, monkeypatch):
 
 
 def test_an_engine_is_asked_for_what_it_has_only(extract, photos, monkeypatch, capsys):
-    engine = Engine("mean", ("float32",), ("any",), ("numpy",), None, compile_mean)
+    engine = Engine(
+        "mean", ("saved_model",), ("float32",), ("any",), ("numpy",), None, compile_mean
+    )
     monkeypatch.setitem(ENGINES, "mean", engine)
     flags = ["--input", photos, "--engine", "mean"]
     assert extract(*flags, "--precision", "bfloat16") == 2

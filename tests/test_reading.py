@@ -24,6 +24,7 @@ from beamvec.embeddings import DatasetError, RunRecord, open_dataset, opening, s
 from beamvec.embeddings.run_record import Settings
 from beamvec.embeddings.verify import check_dataset
 from beamvec.errors import ArgumentError
+from beamvec.model_spec import ModelSpec
 
 DOCS = Path(__file__).parents[1] / "docs" / "reading.md"
 
@@ -497,6 +498,7 @@ def test_records_of_format_1_are_read(tmp_path, random):
     dataset = open_dataset(tmp_path)
     record = dataset.run
     assert (len(dataset), dataset.dimension, record.input_size) == (9, 3, 224)
+    assert record.spec == ModelSpec(resize="crop", size=224, dimension=3)
     assert (record.model, record.weights, record.version) == (
         "https://tfhub.dev/m",
         "random",
@@ -508,7 +510,7 @@ def test_records_of_format_1_are_read(tmp_path, random):
         "ab",
     )
     assert dataset.settings == Settings(
-        "f" * 64, "crop", "float32", "openvino", 7, {"label": "string"}
+        "f" * 64, ModelSpec(resize="crop"), "float32", "openvino", 7, {"label": "string"}
     )
     assert record.counts.failure_ratio == 2 / 11
     assert record.failures[0].error_type == "OSError"

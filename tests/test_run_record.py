@@ -206,7 +206,7 @@ def test_differences_name_what_differs_and_nothing_else(one, other):
         ({"fingerprint": "0"}, "model is 1, not 0"),
         (
             {"said": ModelSpec(resize="pad"), "engine": "openvino"},
-            "resize is stretch, not pad, engine is ",
+            "engine is tensorflow, not openvino, resize is stretch, not pad",
         ),
         ({"columns": {"label": "string"}}, "columns is {}, not {'label': 'string'}"),
         ({"rows_per_shard": 7}, "rows_per_shard is 50000, not 7"),

@@ -16,7 +16,7 @@ OWN = (
     *("engine", "batch_size", "chunk_size", "rows_per_shard", "max_file_size"),
     "max_failure_ratio",
 )
-SWITCHES = ("append", "overwrite", "require_gpu")
+SWITCHES = ("append", "overwrite", "require_gpu", "trust_model")
 
 
 def translate(parameters: Sequence[str]) -> Iterator[str]:

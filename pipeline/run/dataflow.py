@@ -248,7 +248,7 @@ def _find_gpu_mistakes(
         yield f"{accelerator} leaves the GPU without a driver; add ;install-nvidia-driver"
     yield from _find_wrong_machine(kind, options.view_as(WorkerOptions).machine_type)
     yield from _find_wrong_sharing(_experiments(options), "use_nvidia_mps" in gpu)
-    if "gpu" not in ENGINES[model.engine or ""].devices:
+    if model.engine and "gpu" not in ENGINES[model.engine].devices:
         yield f"`engine={model.engine}` uses no GPU; use `engine=tensorflow`, or ask for none"
     if model.precision == "bfloat16":
         yield "`precision=bfloat16` is for CPUs; use float16 or float32 on GPUs"
