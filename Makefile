@@ -55,7 +55,8 @@ $(VENV)/.torch: $(VENV)/.done setup.py
 	@touch $@
 
 test-engines: setup build/bin/prism ## the same bytes on Flink, Prism, worker processes, an image's worker (Java, Maven, Go)
-	BEAMVEC_ENGINES=all $(BIN)/pytest tests/test_every_runner.py tests/test_images.py
+	BEAMVEC_ENGINES=all $(BIN)/pytest -n 2 --dist loadfile tests/test_every_runner.py \
+	  tests/test_images.py
 
 build/bin/prism: requirements.lock
 	@echo "building Prism, once"

@@ -200,6 +200,8 @@ class Chaos:
         return children.wait(run, self._log)
 
     def _draw(self) -> Moment:
+        if not self.totals.kills.total():  # So that something is there to take over.
+            return Moment("merging", 1, 0)
         phase = self._random.choice(PHASES)
         if phase == "any":
             return Moment(phase, 0, self._random.uniform(0, self._seconds))

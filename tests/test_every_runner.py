@@ -40,8 +40,11 @@ RUNNERS = {
     "threads": [f"--direct_num_workers={WORKERS}"],
     "processes": [f"--direct_num_workers={WORKERS}", "--direct_running_mode=multi_processing"],
     "prism": ["--runner=PrismRunner", f"--prism_location={PRISM}"],
-    "flink": [],  # Where the cluster listens, it says itself.
 }
+# Beam starts a cluster's workers anew for each of a job's six stages, with TensorFlow, unless it is
+# told to keep them; but then one that was killed is not replaced in time.
+KEEP_WORKERS = "--environment_cache_millis=10000"
+CLASSES = {"classloader.resolve-order": "parent-first"}  # Else none are kept.
 MODEL_LOADS = {"threads": 1, "processes": WORKERS, "prism": 1, "flink": WORKERS}
 """One for each process that has workers."""
 
@@ -87,8 +90,16 @@ def cluster(tmp_path_factory) -> Iterator[Any]:
     sys.path.insert(0, str(LOOPBACK.parent))
     from loopback import LoopbackCluster, orderly_exit
 
-    with orderly_exit(), LoopbackCluster(tmp_path_factory.mktemp("flink"), WORKERS) as cluster:
+    folder = tmp_path_factory.mktemp("flink")
+    with orderly_exit(), LoopbackCluster(folder, WORKERS, CLASSES) as cluster:
         yield cluster
+
+
+def find_flags(runner: str, request: pytest.FixtureRequest) -> list[str]:
+    """Return the flags of a runner, for a run whose workers live."""
+    if runner != "flink":
+        return RUNNERS[runner]
+    return [*request.getfixturevalue("cluster").flags, KEEP_WORKERS]
 
 
 def command(job: Job, output: Path, flags: list[str]) -> list[str]:
@@ -138,7 +149,7 @@ def expected(jobs, tmp_path_factory):
 def test_every_runner_writes_the_same_bytes(runner, name, jobs, expected, tmp_path, request):
     if not jobs[name].images.is_dir():
         pytest.skip(f"needs the photographs of {SHARED} (BEAMVEC_SHARED)")
-    flags = request.getfixturevalue("cluster").flags if runner == "flink" else RUNNERS[runner]
+    flags = find_flags(runner, request)
     found = run(jobs[name], tmp_path / "out", flags)
     assert hash_files(tmp_path / "out") == expected(name)
     assert found["model_loads"] == MODEL_LOADS[runner]
@@ -147,7 +158,7 @@ def test_every_runner_writes_the_same_bytes(runner, name, jobs, expected, tmp_pa
 @pytest.mark.parametrize("runner", ["processes", "prism", "flink"])
 def test_every_runner_works_among_strangers(runner, jobs, expected, tmp_path, request):
     """In a folder, and with a path, full of modules that have the names of beamvec's own."""
-    flags = request.getfixturevalue("cluster").flags if runner == "flink" else RUNNERS[runner]
+    flags = find_flags(runner, request)
     strangers = tmp_path / "strangers"
     strangers.mkdir()
     for name in ("pipeline", "transforms", "embeddings", "run", "config", "commands"):
@@ -158,7 +169,7 @@ def test_every_runner_works_among_strangers(runner, jobs, expected, tmp_path, re
 
 
 def test_no_image_leaves_the_process_that_decodes_it(jobs, cluster, tmp_path, record_property):
-    run(jobs["large"], tmp_path / "out", cluster.flags)
+    run(jobs["large"], tmp_path / "out", [*cluster.flags, KEEP_WORKERS])
     newest = max(cluster.ask("/jobs/overview")["jobs"], key=lambda job: job["start-time"])
     vertices = cluster.ask(f"/jobs/{newest['jid']}")["vertices"]
     (heavy,) = [vertex for vertex in vertices if "DecodeImages" in vertex["name"]]
@@ -224,7 +235,8 @@ def test_a_kill_on_flink_costs_no_chunk(victim, jobs, expected, cluster, tmp_pat
             wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "end")
             cluster.add_task_manager()
         else:
-            os.kill(list_children(manager.pid)[0], signal.SIGKILL)
+            for worker in list_children(manager.pid):  # Some may be kept ones of other jobs.
+                os.kill(worker, signal.SIGKILL)
         text, errors = process.communicate(timeout=HANG_S)
     record_property("seconds from the kill to the end", round(time.monotonic() - begun, 1))
     record_property("chunks when it was killed", len(chunks))
@@ -239,7 +251,7 @@ def test_a_dataset_begun_by_threads_is_finished_on_flink(jobs, expected, cluster
         wait_for(lambda: len(list(output.glob("chunks/*.parquet"))) > 3, "chunk file")
         process.kill()
         process.wait()
-    found = run(job, output, cluster.flags)
+    found = run(job, output, [*cluster.flags, KEEP_WORKERS])
     assert found["counts"]["taken_over"] > 0
     assert hash_files(output) == expected("large")
 
@@ -317,7 +329,7 @@ def embed(images: list[str], model: str, output: Path, flags: list[str]) -> list
 def test_embed_images_gives_the_same_rows_on_every_runner(runner, jobs, tmp_path, request):
     job = jobs["many kinds"]
     images = sorted(str(file) for file in job.images.rglob("*.*"))
-    flags = request.getfixturevalue("cluster").flags if runner == "flink" else RUNNERS[runner]
+    flags = find_flags(runner, request)
     expected = embed(images, str(job.model), tmp_path / "local", ["--runner=FnApiRunner"])
     assert len(expected) == len(images)
     assert embed(images, str(job.model), tmp_path / "out", flags) == expected
