@@ -61,7 +61,8 @@ class Job:
     @property
     def flags(self) -> list[str]:
         flags = ["--input", str(self.images), "--model", str(self.model)]
-        flags += ["--rows-per-shard=100", "--max-failure-ratio=1"]
+        # Of the real model nothing says what it wants to see, and a run would warn of that.
+        flags += ["--rows-per-shard=100", "--max-failure-ratio=1", "--spec=scale=1/255"]
         return [*flags, f"--chunk-size={self.chunk_size}"]
 
 
