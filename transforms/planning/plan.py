@@ -59,8 +59,8 @@ def split_block(
 
 
 def digest_ref(ref: ImageRef) -> bytes:
-    """Return the SHA-256 of all that is known of an image before it is read."""
-    return hashlib.sha256(repr(tuple(ref)).encode()).digest()
+    """Return the SHA-256 of all that is known of an image before it is read, but its place."""
+    return hashlib.sha256(repr(tuple(ref._replace(place=None))).encode()).digest()
 
 
 def digest_settings(settings: Settings) -> str:

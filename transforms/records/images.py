@@ -15,12 +15,15 @@ class ImageRef(NamedTuple):
         size_bytes: size of the file, None where listing did not tell.
         modified_s: modification time in seconds since 1970, None where listing did not tell.
         columns: values of the manifest's own columns, in the manifest's order.
+        place: where its bytes are, for the source's reader, if not at `uri`: it is no part of any
+            digest, as the same image may be found elsewhere tomorrow (a signed URL).
     """
 
     uri: str
     size_bytes: int | None = None
     modified_s: float | None = None
     columns: tuple[Any, ...] = ()
+    place: Any = None
 
 
 def pack_refs(refs: Sequence[ImageRef]) -> tuple[tuple[Any, ...], ...]:
