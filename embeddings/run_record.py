@@ -41,6 +41,7 @@ class Settings:
         columns: the user's own columns and their types, by name.
         format_version: see `beamvec.embeddings.schema.FORMAT_VERSION`.
         max_file_size: bytes above which a file is a failure.
+        max_pixels: pixels above which an image is a failure.
     """
 
     fingerprint: str
@@ -51,6 +52,7 @@ class Settings:
     columns: dict[str, str] = field(default_factory=dict)
     format_version: int = 1
     max_file_size: int = 512 << 20
+    max_pixels: int = 178_956_970
 
     def differences(self, wanted: Settings) -> str:
         """Say in what these settings are not those that are wanted; formats do not count.
