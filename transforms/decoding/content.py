@@ -88,7 +88,7 @@ def explain_unidentified(data: bytes) -> str:
 
 
 def _identify(head: bytes, data: bytes) -> tuple[str, str]:
-    if head.startswith(b"\xff\xd8") and (jpeg := _name_jpeg(data)):
+    if head.startswith(b"\xff\xd8") and (jpeg := name_jpeg(data)):
         return jpeg, _OTHER_IMAGE
     if head.startswith(_TIFF):
         what = "a TIFF file of a layout that Pillow does not know, or with a damaged header"
@@ -102,7 +102,7 @@ def _identify(head: bytes, data: bytes) -> tuple[str, str]:
     return (kind.what, kind.remedy) if kind else ("cannot identify image file", "")
 
 
-def _name_jpeg(data: bytes) -> str | None:
+def name_jpeg(data: bytes) -> str | None:
     """Name a kind of JPEG that Pillow does not read, by its frame header (ITU-T T.81, B.2.2)."""
     at = 2
     while at + 9 < len(data) and data[at] == 0xFF:

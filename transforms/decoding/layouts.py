@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from PIL import Image, TiffImagePlugin
 
+from beamvec.transforms.decoding.content import name_jpeg
 from beamvec.transforms.decoding.unsupported import UnsupportedImageError
 
 _CONVERT = "convert it to an ordinary RGB file"
@@ -63,7 +64,8 @@ def _check_samples(
         return "a TIFF file with float samples in which 0 is white"
     if bits == 32 and not is_raw and tags.prefix.startswith(b"MM"):
         return "a compressed big-endian TIFF file with 32-bit samples"
-    if tags.get(284, 1) == 2 and ((is_raw and bits > 8) or image.mode in ("LA", "PA")):
+    is_odd = image.mode in ("LA", "PA") or 1 in tags.get(338, ())  # Alpha multiplied in.
+    if tags.get(284, 1) == 2 and (is_odd or (is_raw and bits > 8)):
         return f"a TIFF file with a plane for each of its {bits}-bit samples"
     if bits == 16 and tags.get(266, 1) == 2:
         return "a TIFF file with 16-bit samples and bits in reversed order"
@@ -144,6 +146,8 @@ def _check_png(image: Image.Image, data: bytes) -> str | None:
 
 
 _CHECKS = {
+    "JPEG": lambda _, data: name_jpeg(data),
+    "MPO": lambda _, data: name_jpeg(data),
     "TIFF": _check_tiff,
     "JPEG2000": _check_jpeg2000,
     "BMP": _check_bmp,
