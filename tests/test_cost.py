@@ -74,20 +74,21 @@ def test_a_large_jpeg_of_one_scan_is_reduced_while_it_is_decoded():
     assert estimate_bytes(image, 16_000_000) < TURN_BYTES
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the peak of a process")
 @pytest.mark.parametrize("mode", ["crop", "pad", "stretch"])
 @pytest.mark.parametrize("size", [(30_000, 1), (1, 30_000)])
 def test_a_thin_image_takes_little_memory(mode, size, tmp_path):
     file = tmp_path / "thin.png"
     Image.new("RGB", size, (200, 60, 20)).save(file)
     code = (
-        "import resource, sys\n"
+        "import pathlib\n"
         "from beamvec.transforms.decoding.pixels import decode_image\n"
         "from beamvec.transforms.decoding.resize import Resizing\n"
         f"data = open({str(file)!r}, 'rb').read()\n"
-        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"image = decode_image(data, Resizing(224, {mode!r}))\n"
         f"assert image.pixels[112, 112].tolist() == [200, 60, 20] or {mode == 'pad'}\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
+        "status = pathlib.Path('/proc/self/status').read_text()\n"
+        "print(status.partition('VmHWM:')[2].split()[0])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(done.stdout) * (1 if sys.platform == "darwin" else 1024) < 50e6
+    assert int(done.stdout) * 1024 < 200e6  # Of the whole process.

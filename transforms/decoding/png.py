@@ -63,14 +63,17 @@ def reduce_png(data: bytes) -> bytes:
         what = "a PNG of an iOS app (CgBI), whose pixels are stored in a way of their own"
         raise UnsupportedImageError(what, "`xcrun pngcrush -revert-iphone-optimizations` mends it")
     before, pixels, behind = _part(data)
-    if not pixels or not all(chunk.is_whole for chunk in before):
+    if not pixels or not all(chunk.is_whole and chunk.type != b"IEND" for chunk in before):
         return data
     if not all(chunk.is_whole for chunk in pixels):
-        _check_stream([chunk.body(data) for chunk in pixels])
+        # Of a file that was cut short the decoder tells whether all pixels are there.
+        _check_stream([chunk.body(data) for chunk in pixels], is_cut=not behind)
     kept = [chunk for chunk in before if chunk.type in _CRITICAL or _holds_exif(chunk, data)]
     kept += pixels
     kept += [chunk for chunk in behind if chunk.is_whole and _holds_exif(chunk, data)]
-    return b"".join((SIGNATURE, *(chunk.write(data) for chunk in kept), _END))
+    pieces = [SIGNATURE, *(chunk.write(data) for chunk in kept), _END]
+    # Most files have nothing to leave out, and need no copy.
+    return data if sum(map(len, pieces)) == len(data) else b"".join(pieces)
 
 
 def read_png_profile(data: bytes) -> bytes | None:
@@ -113,7 +116,7 @@ def _walk(data: bytes) -> Iterator[_Chunk]:
         start = end
 
 
-def _check_stream(pieces: list[bytes]) -> None:
+def _check_stream(pieces: list[bytes], is_cut: bool) -> None:
     """Raise if what a wrong checksum tells of has reached the pixels: zlib has one of its own."""
     stream = zlib.decompressobj()
     try:
@@ -124,5 +127,5 @@ def _check_stream(pieces: list[bytes]) -> None:
                 left = stream.unconsumed_tail
     except zlib.error as error:
         raise OSError(f"the compressed pixels of this PNG are damaged: {error}") from error
-    if not stream.eof:
+    if not stream.eof and not is_cut:
         raise OSError("the compressed pixels of this PNG are damaged: they end too early")
