@@ -298,7 +298,7 @@ def _differ(outcome: Outcome) -> bool:
         is_own = mine[0] == "UnsupportedImageError" or "of this PNG are damaged" in mine[1]
         return not is_own and mine[0] not in _DOWN
     assert alone
-    return "Unsupported BMP bitfields layout" not in alone[1]
+    return "Unsupported BMP" not in alone[1]
 
 
 def _error_of(row: dict[str, Any] | None) -> tuple[str, str] | None:

@@ -63,17 +63,19 @@ def reduce_png(data: bytes) -> bytes:
         what = "a PNG of an iOS app (CgBI), whose pixels are stored in a way of their own"
         raise UnsupportedImageError(what, "`xcrun pngcrush -revert-iphone-optimizations` mends it")
     before, pixels, behind = _part(data)
-    if not pixels or not all(chunk.is_whole and chunk.type != b"IEND" for chunk in before):
+    if not pixels or not all(map(_is_plain, before)):
         return data
-    if not all(chunk.is_whole for chunk in pixels):
-        # Of a file that was cut short the decoder tells whether all pixels are there.
-        _check_stream([chunk.body(data) for chunk in pixels], is_cut=not behind)
+    if not all(chunk.is_whole for chunk in pixels) and behind:
+        _check_stream([chunk.body(data) for chunk in pixels])
+    if not behind:  # Cut short: the decoder tells whether all pixels are there.
+        return data
     kept = [chunk for chunk in before if chunk.type in _CRITICAL or _holds_exif(chunk, data)]
     kept += pixels
     kept += [chunk for chunk in behind if chunk.is_whole and _holds_exif(chunk, data)]
     pieces = [SIGNATURE, *(chunk.write(data) for chunk in kept), _END]
     # Most files have nothing to leave out, and need no copy.
-    return data if sum(map(len, pieces)) == len(data) else b"".join(pieces)
+    is_same = data.endswith(_END) and sum(map(len, pieces)) == len(data)
+    return data if is_same else b"".join(pieces)
 
 
 def read_png_profile(data: bytes) -> bytes | None:
@@ -97,6 +99,12 @@ def _part(data: bytes) -> tuple[list[_Chunk], list[_Chunk], list[_Chunk]]:
     return chunks[:start], chunks[start:end], chunks[end:]
 
 
+def _is_plain(chunk: _Chunk) -> bool:
+    """Tell whether a chunk before the pixels is whole, and can be left out if it is not known."""
+    is_known = chunk.type in _CRITICAL or (chunk.type.isalpha() and chunk.type[:1].islower())
+    return chunk.is_whole and is_known
+
+
 def _holds_exif(chunk: _Chunk, data: bytes) -> bool:
     if chunk.type in (b"tEXt", b"zTXt"):
         return data.startswith(_EXIF_TEXT, chunk.start + 8)
@@ -116,7 +124,7 @@ def _walk(data: bytes) -> Iterator[_Chunk]:
         start = end
 
 
-def _check_stream(pieces: list[bytes], is_cut: bool) -> None:
+def _check_stream(pieces: list[bytes]) -> None:
     """Raise if what a wrong checksum tells of has reached the pixels: zlib has one of its own."""
     stream = zlib.decompressobj()
     try:
@@ -127,5 +135,5 @@ def _check_stream(pieces: list[bytes], is_cut: bool) -> None:
                 left = stream.unconsumed_tail
     except zlib.error as error:
         raise OSError(f"the compressed pixels of this PNG are damaged: {error}") from error
-    if not stream.eof and not is_cut:
+    if not stream.eof:
         raise OSError("the compressed pixels of this PNG are damaged: they end too early")
