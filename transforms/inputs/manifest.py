@@ -14,13 +14,14 @@ from beamvec.embeddings import schema
 from beamvec.errors import InputError
 from beamvec.transforms.files import storage
 from beamvec.transforms.inputs.look_up import look_up
-from beamvec.transforms.inputs.source import Option, Source
+from beamvec.transforms.inputs.source import Option
+from beamvec.transforms.inputs.url_source import URL_OPTIONS, UrlSource
 from beamvec.transforms.records import own_columns
 from beamvec.transforms.records.images import ImageRef
 
 
 @dataclass(frozen=True)
-class Manifest(Source):
+class Manifest(UrlSource):
     """A CSV or Parquet file with a row an image, whose other columns ride along.
 
     URIs stay as they are written, so that they join with the user's own tables.
@@ -34,7 +35,7 @@ class Manifest(Source):
     kind = "manifest"
     metavar = "FILE"
     help = "a .csv or .parquet whose other columns ride along"
-    options = (Option("uri_column", "NAME", "the manifest's column of URIs (uri)"),)
+    options = (Option("uri_column", "NAME", "the manifest's column of URIs (uri)"), *URL_OPTIONS)
 
     def find_columns(self) -> pa.Schema:
         """Look through the file, see `read_columns`."""
