@@ -31,6 +31,7 @@ def extract(
     input_list: Path | None = None,
     manifest: Path | None = None,
     uri_column: str | None = None,
+    id_column: str | None = None,
     user_agent: str | None = None,
     allow_private_hosts: bool = False,
     ignore_robots_tag: bool = False,
@@ -66,6 +67,8 @@ def extract(
         input_list: a text file with one URI a line.
         manifest: a CSV or Parquet file whose other columns ride along.
         uri_column: the manifest's column of URIs; None means `uri`.
+        id_column: the manifest's column that names the images in the output, for URIs that change,
+            such as signed ones; None for the one of the URIs.
         user_agent: what hosts of http:// and https:// URLs are told; None names beamvec.
         allow_private_hosts: whether URLs may lead to this machine and into private networks.
         ignore_robots_tag: whether to fetch what its owner refuses to models by X-Robots-Tag.
