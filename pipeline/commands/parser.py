@@ -23,7 +23,7 @@ from beamvec.transforms.decoding.resize import COLOR_PROFILES, RESIZE_MODES
 from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE, DEFAULT_MODEL
 from beamvec.transforms.inference.engine import PRECISIONS
 from beamvec.transforms.inference.registry import ENGINES
-from beamvec.transforms.inputs.registry import SOURCES
+from beamvec.transforms.inputs.registry import SOURCES, list_options
 
 DEFAULT_DUPLICATE_COSINE = 0.98
 
@@ -217,9 +217,11 @@ def _add_job(command: _Parser, required: bool) -> None:
             help=kind.help,
         )
     add = command.add_argument
-    for kind in SOURCES:
-        for option in kind.options:
-            add(flag_of(option.name), metavar=option.metavar, help=option.help)
+    for option in list_options():
+        given: dict[str, Any] = {"metavar": option.metavar, "type": option.parse}
+        if option.metavar is None:
+            given = {"action": "store_const", "const": True}
+        add(flag_of(option.name), help=option.help, **given)
     add("--output", required=required, metavar="DIR", help="the dataset's folder")
     add(
         "--model",

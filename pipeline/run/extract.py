@@ -31,6 +31,12 @@ def extract(
     input_list: Path | None = None,
     manifest: Path | None = None,
     uri_column: str | None = None,
+    id_column: str | None = None,
+    user_agent: str | None = None,
+    allow_private_hosts: bool = False,
+    ignore_robots_tag: bool = False,
+    connections_per_host: int | None = None,
+    fetch_timeout: float | None = None,
     model: Path = DEFAULT_MODEL,
     spec: Mapping[str, Any] | None = None,
     resize: Resize | None = None,
@@ -63,6 +69,13 @@ def extract(
         input_list: a text file with one URI a line.
         manifest: a CSV or Parquet file whose other columns ride along.
         uri_column: the manifest's column of URIs; None means `uri`.
+        id_column: the manifest's column that names the images in the output, for URIs that change,
+            such as signed ones; None for the one of the URIs.
+        user_agent: what hosts of http:// and https:// URLs are told; None names beamvec.
+        allow_private_hosts: whether URLs may lead to this machine and into private networks.
+        ignore_robots_tag: whether to fetch what its owner refuses to models by X-Robots-Tag.
+        connections_per_host: to a host of URLs at a time, of a process; None means 16.
+        fetch_timeout: seconds that fetching a URL may take; None means 60.
         model: a TF-Hub or Kaggle URL, or the path of a SavedModel, an ONNX file or OpenVINO's IR.
         spec: fields of `ModelSpec`, such as `{"scale": 1, "pool": "mean"}`, which go before what is
             said beside the model.

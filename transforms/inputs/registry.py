@@ -8,7 +8,7 @@ from typing import Any
 from beamvec.errors import InputError
 from beamvec.transforms.inputs.manifest import Manifest
 from beamvec.transforms.inputs.patterns import Patterns
-from beamvec.transforms.inputs.source import Source, make_names
+from beamvec.transforms.inputs.source import Option, Source, make_names
 from beamvec.transforms.inputs.uri_list import UriList
 
 SOURCES: tuple[type[Source], ...] = (
@@ -16,6 +16,11 @@ SOURCES: tuple[type[Source], ...] = (
     UriList,
     Manifest,
 )
+
+
+def list_options() -> list[Option]:
+    """Return what the kinds of input take beside their names, once what several of them take."""
+    return list(dict.fromkeys(option for kind in SOURCES for option in kind.options))
 
 
 def make_source(arguments: Mapping[str, Any]) -> Source:
