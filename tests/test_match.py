@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import apache_beam as beam
 import pytest
 from apache_beam.coders import registry
 from apache_beam.testing.test_pipeline import TestPipeline
 from apache_beam.testing.util import assert_that, equal_to
 
+from beamvec.errors import InputError
 from beamvec.transforms.inputs.match import BLOCK_REFS, MatchImages, list_blocks
 from beamvec.transforms.inputs.patterns import Patterns
 from beamvec.transforms.inputs.uri_list import UriList
@@ -38,6 +41,9 @@ def test_every_pattern_is_listed_as_often_as_it_is_named(tmp_path):
         assert_that(uris, equal_to([file, file, str(tmp_path / "b.jpg")]))
 
 
-def test_nothing_gives_no_block(tmp_path):
+def test_nothing_gives_no_block_if_it_may_be_empty(tmp_path):
     (tmp_path / "list").write_text("")
-    assert list(list_blocks(UriList((str(tmp_path / "list"),)))) == []
+    source = UriList((str(tmp_path / "list"),))
+    assert list(list_blocks(replace(source, allow_empty=True))) == []
+    with pytest.raises(InputError, match=f"`input_list={tmp_path}/list` names no image any more"):
+        list(list_blocks(source))

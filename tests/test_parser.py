@@ -50,6 +50,7 @@ def test_flags_left_out_are_the_defaults_of_the_library():
         (["--batch-size", "8"], "model", ModelConfig(batch_size=8)),
         (["--require-gpu"], "model", ModelConfig(device="gpu")),
         (["--input", "b"], "source", Patterns(("a", "b"))),
+        (["--allow-empty"], "source", Patterns(("a",), allow_empty=True)),
     ],
 )
 def test_every_flag_ends_in_its_field(flags, field, value):

@@ -93,6 +93,13 @@ def test_a_pattern_that_names_nothing_says_why(tree, pattern, told):
     assert str(caught.value).startswith(f"`input={tree}/{pattern}`: {told}")
 
 
+def test_an_empty_folder_may_be_allowed_and_a_wrong_name_never(tree):
+    (tree / "empty").mkdir()
+    Patterns((f"{tree}/empty", f"{tree}/*.nothing"), allow_empty=True).check()
+    with pytest.raises(InputError, match="no such file or folder"):
+        Patterns((f"{tree}/nowhere",), allow_empty=True).check()
+
+
 def test_a_home_is_found(tree, monkeypatch):
     monkeypatch.setenv("HOME", str(tree))
     assert names("~/sub", tree) == ["sub/d.Png", "sub/deep/e.tif"]

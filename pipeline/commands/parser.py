@@ -220,6 +220,7 @@ def _add_job(command: _Parser, required: bool) -> None:
     for kind in SOURCES:
         for option in kind.options:
             add(flag_of(option.name), metavar=option.metavar, help=option.help)
+    add("--allow-empty", action="store_true", help="an input without images is no mistake")
     add("--output", required=required, metavar="DIR", help="the dataset's folder")
     add(
         "--model",

@@ -31,6 +31,7 @@ def extract(
     input_list: Path | None = None,
     manifest: Path | None = None,
     uri_column: str | None = None,
+    allow_empty: bool = False,
     model: Path = DEFAULT_MODEL,
     spec: Mapping[str, Any] | None = None,
     resize: Resize | None = None,
@@ -58,9 +59,10 @@ def extract(
         input: a file, a folder (recursive) or a glob, or several of them, on any Beam filesystem.
             One of `input`, `input_list` and `manifest` must be given.
         output: the dataset's folder.
-        input_list: a text file with one URI a line.
+        input_list: a text file with one URI a line; `-` for standard input.
         manifest: a CSV or Parquet file whose other columns ride along.
         uri_column: the manifest's column of URIs; None means `uri`.
+        allow_empty: whether an input without images makes an empty dataset; else it is an error.
         model: a TF-Hub or Kaggle URL, or the path of a SavedModel, an ONNX file or OpenVINO's IR.
         spec: fields of `ModelSpec`, such as `{"scale": 1, "pool": "mean"}`, which go before what is
             said beside the model.

@@ -140,6 +140,8 @@ def _check_config(config: ExtractConfig, workers: Workers) -> ExtractConfig:
     if asks_for_gpu(workers.options):
         config = replace(config, model=replace(config.model, device="gpu"))
     FileSystems.set_options(workers.options)
+    if not (workers.local or workers.threads):
+        config.source.check_shared()
     return config.check()
 
 

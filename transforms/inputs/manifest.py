@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 from beamvec.embeddings import schema
 from beamvec.errors import InputError
 from beamvec.transforms.files import storage
+from beamvec.transforms.inputs.list_file import ListFile
 from beamvec.transforms.inputs.look_up import look_up
-from beamvec.transforms.inputs.source import Option, Source
+from beamvec.transforms.inputs.source import Option
 from beamvec.transforms.records import own_columns
 from beamvec.transforms.records.images import ImageRef
 
 
 @dataclass(frozen=True)
-class Manifest(Source):
+class Manifest(ListFile):
     """A CSV or Parquet file with a row an image, whose other columns ride along.
 
     URIs stay as they are written, so that they join with the user's own tables.

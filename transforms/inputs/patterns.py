@@ -43,7 +43,7 @@ class Patterns(Source):
     def find_columns(self) -> pa.Schema:
         """Look whether each pattern matches something."""
         for pattern in self.names:
-            if not _first_matches(pattern, 1):
+            if not (_first_matches(pattern, 1) or self._may_be_empty(pattern)):
                 raise InputError(_explain_no_match(pattern))
         return NO_COLUMNS
 
@@ -51,6 +51,11 @@ class Patterns(Source):
         """Yield what the patterns match, one after the other."""
         for pattern in self.names:
             yield from expand_pattern(pattern)
+
+    def _may_be_empty(self, pattern: str) -> bool:
+        """Tell whether a folder or a glob may name no image; a name that is wrong never may."""
+        is_folder = storage.is_local(pattern) and os.path.isdir(os.path.expanduser(pattern))
+        return self.allow_empty and (is_folder or bool(_GLOB.search(pattern)))
 
     def find_some(self, count: int) -> list[ImageRef]:
         """Return the first images of the first pattern."""

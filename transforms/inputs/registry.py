@@ -35,4 +35,6 @@ def make_source(arguments: Mapping[str, Any]) -> Source:
         for option in chosen.options
         if arguments.get(option.name) is not None
     }
+    if arguments.get("allow_empty"):
+        options["allow_empty"] = True
     return chosen(make_names(arguments[chosen.kind]), **options)

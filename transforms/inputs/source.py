@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -45,6 +44,7 @@ class Source(ABC):
     Attributes:
         names: files, folders or patterns, at least one.
         columns: the user's own columns, which ride along; known after `check`.
+        allow_empty: whether there may be no image at all.
         kind: the argument of `beamvec.extract` and, with dashes, the flag.
         metavar: stands for a name in the help.
         help: a line for the flag.
@@ -54,6 +54,7 @@ class Source(ABC):
 
     names: tuple[str, ...]
     columns: pa.Schema = NO_COLUMNS
+    allow_empty: bool = False
 
     kind: ClassVar[str]
     metavar: ClassVar[str]
@@ -80,6 +81,9 @@ class Source(ABC):
                 raise InputError(f"`{self.kind}={name}`: {error}") from error
         return replace(self, columns=self.find_columns())
 
+    def check_shared(self) -> None:  # noqa: B027 Most kinds can be read anywhere.
+        """Raise `InputError` if workers on other machines cannot list it, as far as is known."""
+
     @abstractmethod
     def find_columns(self) -> pa.Schema:
         """Look at the input, raise `InputError` if it cannot be used, return its own columns."""
@@ -93,12 +97,8 @@ class Source(ABC):
         return [replace(self, names=(name,)) for name in self.names]
 
     def find_some(self, count: int) -> list[ImageRef]:
-        """Return some of the images, without listing all of them.
-
-        None of what can be read only once, such as a pipe.
-        """
-        names = tuple(filter(_can_be_read_again, self.names))
-        return list(islice(replace(self, names=names).list_images(), count)) if names else []
+        """Return some of the images, without listing all of them."""
+        return list(islice(self.list_images(), count))
 
     @property
     def reader(self) -> ImageReader:
@@ -113,10 +113,6 @@ class Source(ABC):
     def describe(self) -> tuple[str, ...]:
         """Return the names as they may be shown, without passwords."""
         return tuple(map(redact, self.names))
-
-
-def _can_be_read_again(name: str) -> bool:
-    return not storage.is_local(name) or os.path.isfile(os.path.expanduser(name))
 
 
 def make_names(value: str | Sequence[str]) -> tuple[str, ...]:
