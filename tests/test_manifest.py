@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
+from threading import Thread
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -11,7 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from beamvec.embeddings import Dataset
-from beamvec.transforms.inputs.manifest import read_columns, read_manifest
+from beamvec.errors import InputError
+from beamvec.transforms.inputs.manifest import Manifest
+from beamvec.transforms.records.images import ImageRef
 
 
 @pytest.mark.parametrize(
@@ -22,6 +26,9 @@ from beamvec.transforms.inputs.manifest import read_columns, read_manifest
         ("uri,label,label\na.jpg,1,2\n", "column 'label' comes twice"),
         ("uri,label\na.jpg,1\n,2\n", "row 2 has no 'uri'"),
         ("uri,label\n", "has no rows"),
+        ("uri,label\na.jpg,x\nb.jpg,x\na.jpg,y\n", "rows 1 and 3 both name 'a.jpg', and differ: "),
+        ("path;label\na.jpg;1\n", "separated by semicolons, its columns: path, label"),
+        ('uri,label\na.jpg,"1\nb.jpg,2\n', "row 1: a quotation mark is never closed"),
         ("uri,label\na.jpg,1\nb.jpg\n", "cannot read"),
         ("", "cannot read"),
     ],
@@ -33,6 +40,104 @@ def test_mistakes_end_with_2_and_say_where(extract, tmp_path, capsys, text, mess
     error = capsys.readouterr().err
     assert re.search(message, error)
     assert error.count("\n") == 1
+
+
+def test_a_byte_that_is_no_utf_8_is_named_and_latin_1_is_read(extract, photos, tmp_path, capsys):
+    path = tmp_path / "m.csv"
+    rows = [f"{photos}/group0/00.jpg,a", f"{photos}/group0/06.jpg,café"]
+    path.write_bytes("\n".join(["uri,label", *rows]).encode("latin-1"))
+    assert extract("--manifest", path) == 2
+    error = capsys.readouterr().err
+    assert r"row 2: 'label' is no UTF-8: b'caf\xe9'" in error
+    assert "such as --csv-encoding latin-1" in error
+    assert extract("--manifest", path, "--csv-encoding", "latin-1") == 0
+    (part,) = (tmp_path / "out" / "embeddings").iterdir()
+    assert pq.read_table(part)["label"].to_pylist() == ["a", "café"]
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "told"),
+    [
+        (b"uri,caf\xe9\na.jpg,1\n", "utf-8", "it is not written in utf-8"),
+        (b"uri,label\na\xe9.jpg,1\n", "utf-8", "row 1: 'uri' is no UTF-8"),
+        ("uri,label\na.jpg,1\n".encode("utf-16"), "utf-8", "`csv_encoding=utf-16`"),
+        ("uri,label\na.jpg,é\n".encode(), "ascii", "it is not written in ascii"),
+        (b"uri,label\na.jpg,1\n", "klingon", "`csv_encoding=klingon`: no such encoding"),
+    ],
+)
+def test_an_encoding_that_is_not_the_file_s_is_named(tmp_path, content, encoding, told):
+    (tmp_path / "m.csv").write_bytes(content)
+    with pytest.raises(InputError, match=re.escape(told)):
+        Manifest((str(tmp_path / "m.csv"),), csv_encoding=encoding).check()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("m.csv", "uri;label\na.jpg;x\n"),
+        ("m.tsv", "uri\tlabel\na.jpg\tx\n"),
+        ("m.csv", "\ufeff\n\nuri|label\na.jpg|x\n"),
+        ("m.csv", "label,file_name\nx,a.jpg\n"),
+        ("m.jsonl", '\n{"uri": "a.jpg", "label": "x"}\n'),
+        ("m.ndjson", '{"file_name": "a.jpg", "label": "x", "box": {"x": 1}}\n'),
+    ],
+)
+def test_other_layouts_are_read_without_a_flag(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    source = Manifest((str(tmp_path / name),)).check()
+    assert source.columns == pa.schema([pa.field("label", pa.string())])
+    assert list(source.read_rows()) == [ImageRef("a.jpg", columns=("x",))]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "json"])
+def test_a_pipe_is_a_manifest_whose_format_its_content_tells(tmp_path, kind):
+    content = {"csv": b"uri\tn\na.jpg\t1\n", "json": b'{"uri": "a.jpg", "n": 1}\n'}
+    if kind == "parquet":
+        pq.write_table(pa.table({"uri": ["a.jpg"], "n": [1]}), tmp_path / "m")
+        content[kind] = (tmp_path / "m").read_bytes()
+    os.mkfifo(tmp_path / "pipe")
+    Thread(target=(tmp_path / "pipe").write_bytes, args=[content[kind]]).start()
+    source = Manifest((str(tmp_path / "pipe"),)).check()
+    assert [list(source.read_rows()) for _ in range(2)] == [[ImageRef("a.jpg", columns=(1,))]] * 2
+
+
+def test_rows_that_come_twice_are_duplicates_if_they_are_the_same(
+    extract, dataset, photos, tmp_path
+):
+    path = tmp_path / "m.csv"
+    path.write_text("uri,label\n" + f"{photos}/group0/00.jpg,nan\n" * 3)
+    assert extract("--manifest", path) == 0
+    assert dataset().run.counts.duplicates == 2
+
+
+def test_what_holds_images_does_not_ride_along_unasked(extract, dataset, photos, tmp_path, capsys):
+    image = pa.array(
+        [{"bytes": b"png", "path": "x"}], pa.struct({"bytes": "binary", "path": "string"})
+    )
+    columns = {"image": image, "thumb": pa.array([b"jpg"]), "label": ["a"], "tags": [["x"]]}
+    columns["views"] = pa.array([[b"png"]])
+    columns["embedding"] = pa.array([b"collides with the output only if it rides along"])
+    table = pa.table({"uri": [f"{photos}/group0/00.jpg"], **columns})
+    pq.write_table(table, tmp_path / "m.parquet")
+    assert extract("--manifest", tmp_path / "m.parquet") == 0
+    made = dataset()
+    assert set(made.settings.columns) == {"label", "tags"}
+    told = "columns that do not ride along unless manifest_columns names them: image (struct<"
+    assert told in made.run.notes[0]
+    assert told in capsys.readouterr().err
+    assert extract("--manifest", tmp_path / "m.parquet") == 0
+    flags = ["--manifest", tmp_path / "m.parquet", "--overwrite"]
+    assert extract(*flags, "--manifest-columns", "thumb, image,label") == 0
+    assert set(dataset().settings.columns) == {"label", "thumb", "image"}
+    assert dataset().read_embeddings()["image"].to_pylist() == image.to_pylist()
+    assert extract(*flags, "--manifest-columns", "label,nothing") == 2
+    assert "it has no column 'nothing'" in capsys.readouterr().err
+
+
+def test_a_manifest_without_rows_may_be_allowed(extract, dataset, tmp_path):
+    (tmp_path / "m.csv").write_text("uri,label\n")
+    assert extract("--manifest", tmp_path / "m.csv", "--allow-empty") == 0
+    assert dataset().settings.columns == {"label": "string"}
 
 
 def test_parquet_mistakes_end_with_2(extract, tmp_path, capsys):
@@ -49,9 +154,9 @@ def test_types_of_a_csv_are_inferred_from_all_of_its_rows(tmp_path):
     path = tmp_path / "m.csv"
     rows = [f"{i}.jpg,{i}" for i in range(200_000)] + ["last.jpg,1.5"]
     path.write_text("\n".join(["uri,score", *rows]))
-    columns = read_columns(str(path), "uri")
-    assert columns.field("score").type == pa.float64()
-    refs = list(read_manifest(str(path), "uri", columns))
+    source = Manifest((str(path),)).check()
+    assert source.columns.field("score").type == pa.float64()
+    refs = list(source.read_rows())
     assert (refs[7].columns, refs[-1].columns) == ((7.0,), (1.5,))
     assert Path(refs[-1].uri).name == "last.jpg"
 

@@ -31,6 +31,8 @@ def extract(
     input_list: Path | None = None,
     manifest: Path | None = None,
     uri_column: str | None = None,
+    csv_encoding: str | None = None,
+    manifest_columns: str | None = None,
     allow_empty: bool = False,
     model: Path = DEFAULT_MODEL,
     spec: Mapping[str, Any] | None = None,
@@ -60,8 +62,11 @@ def extract(
             One of `input`, `input_list` and `manifest` must be given.
         output: the dataset's folder.
         input_list: a text file with one URI a line; `-` for standard input.
-        manifest: a CSV or Parquet file whose other columns ride along.
-        uri_column: the manifest's column of URIs; None means `uri`.
+        manifest: a .csv, .tsv, .jsonl or .parquet whose other columns ride along.
+        uri_column: the manifest's column of URIs; None means `uri`, or `file_name`.
+        csv_encoding: what a manifest of CSV is written in; None means UTF-8.
+        manifest_columns: those of its columns that ride along, with commas between; None means all
+            but binary and nested ones.
         allow_empty: whether an input without images makes an empty dataset; else it is an error.
         model: a TF-Hub or Kaggle URL, or the path of a SavedModel, an ONNX file or OpenVINO's IR.
         spec: fields of `ModelSpec`, such as `{"scale": 1, "pool": "mean"}`, which go before what is

@@ -101,6 +101,11 @@ class Source(ABC):
         return list(islice(self.list_images(), count))
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever starts the run should know of the input."""
+        return ()
+
+    @property
     def reader(self) -> ImageReader:
         """What reads the images that are listed."""
         return FILES
