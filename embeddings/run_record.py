@@ -102,6 +102,7 @@ class Counts:
         read_retries: reads that failed at first.
         known: inputs of an append that the dataset had already; they are not among `inputs`.
         changed: how many of these have another size or time since.
+        relabelled: how many of these have other values in the user's own columns since.
     """
 
     inputs: int = 0
@@ -114,6 +115,7 @@ class Counts:
     read_retries: int = 0
     known: int = 0
     changed: int = 0
+    relabelled: int = 0
 
     @property
     def accounted(self) -> int:
@@ -211,6 +213,7 @@ class RunRecord:
         versions: of Python and of every package that computed.
         failures: the errors of `failures`, by stage and type.
         changed: some images that have changed since they were embedded, which an append left.
+        relabelled: some of which the user's own columns have changed since, likewise.
         model_loads: how often the model was loaded.
         timings: what took how long.
         throughput: images over time.
@@ -238,6 +241,7 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     failures: tuple[FailureCount, ...] = ()
     changed: tuple[str, ...] = ()
+    relabelled: tuple[str, ...] = ()
     model_loads: int = 0
     timings: Timings = Timings()
     throughput: Throughput = Throughput()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from beamvec.embeddings import RunRecord, layout
 from beamvec.embeddings.run_record import Counts, Timings
 from beamvec.pipeline.units import format_duration
-from beamvec.transforms.records.account import NAMED
 
 _TOP_ERRORS = 5
 RANDOM_WEIGHTS = (
@@ -50,11 +51,19 @@ def _append_lines(record: RunRecord) -> list[str]:
     counts = latest.counts
     lines = [_line("had already", f"{counts.known:,}")]
     if counts.changed:
-        names = ", ".join(latest.changed) + (", ..." if counts.changed > NAMED else "")
+        names = _name_some(latest.changed, counts.changed)
         text = f"{counts.changed:,} of them, embedded anew only with --overwrite: {names}"
         lines.append(_line("changed", text))
+    if counts.relabelled:
+        names = _name_some(latest.relabelled, counts.relabelled)
+        text = f"{counts.relabelled:,} of them, whose columns stay as they were without --overwrite"
+        lines.append(_line("relabelled", f"{text}: {names}"))
     lines.append(_line("in all", f"{total.embeddings:,} embedded, {total.failures:,} failed"))
     return lines
+
+
+def _name_some(names: Sequence[str], count: int) -> str:
+    return ", ".join(names) + (", ..." if count > len(names) else "")
 
 
 def describe_accounts(counts: Counts) -> str:

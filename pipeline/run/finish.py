@@ -95,6 +95,7 @@ def _finish_this_run(account: Account, begun: Begun, finished_s: float) -> RunRe
             for (stage, error_type), error in sorted(account.errors.items())
         ),
         changed=account.changed_uris,
+        relabelled=account.relabelled_uris,
         files=account.files,
         model_loads=len(account.load_ids),
         timings=Timings(

@@ -99,6 +99,14 @@ def read_known(part: WrittenPart) -> Iterator[RefBlock]:
             yield RefBlock(tuple(map(ImageRef, *(column.to_pylist() for column in batch.columns))))
 
 
+def read_embedded(part: WrittenPart, columns: pa.Schema) -> Iterator[RefBlock]:
+    """Yield the images of an `embeddings` file, with the values of the manifest's own columns.
+
+    What follows from these is told, and nothing else: the whole file is not read to check it.
+    """
+    return read_failed(part._replace(written=None), columns)
+
+
 def read_failed(part: WrittenPart, columns: pa.Schema) -> Iterator[RefBlock]:
     """Yield the images of a `failures` file, with the values of the manifest's own columns."""
     with _open(part) as file:
@@ -114,7 +122,10 @@ def read_failed(part: WrittenPart, columns: pa.Schema) -> Iterator[RefBlock]:
 
 
 def select_missing(
-    refs: Iterable[ImageRef], known: Iterable[ImageRef], failed: Iterable[ImageRef]
+    refs: Iterable[ImageRef],
+    known: Iterable[ImageRef],
+    failed: Iterable[ImageRef],
+    embedded: Iterable[ImageRef] = (),
 ) -> tuple[list[ImageRef], Account]:
     """Decide what to do with some of the input, given all that the dataset has of the same uris.
 
@@ -122,6 +133,7 @@ def select_missing(
         refs: the input's refs.
         known: the dataset's images, as they were when they were embedded.
         failed: the dataset's failures.
+        embedded: the dataset's images again, with their own columns, if it has any.
 
     Returns:
         What to embed, and the account of what is not: inputs that are known, and one input less
@@ -132,11 +144,17 @@ def select_missing(
     again = [ref for ref in refs if ref.uri in known_at]
     missing = [ref for ref in refs if ref.uri not in known_at]
     changed = sorted({ref.uri for ref in again if _differs(ref, known_at[ref.uri])})
+    columns_at = {image.uri: repr(image.columns) for image in embedded}  # NaN is like NaN here.
+    relabelled = sorted(
+        {ref.uri for ref in again if columns_at.get(ref.uri, now := repr(ref.columns)) != now}
+    )
     account = Account(
         inputs=-len(failed_at),
         known=len(again),
         changed=len(changed),
         changed_uris=tuple(changed[:NAMED]),
+        relabelled=len(relabelled),
+        relabelled_uris=tuple(relabelled[:NAMED]),
     )
     named = {ref.uri for ref in missing}
     missing += [ref for uri, ref in failed_at.items() if uri not in named]
@@ -178,6 +196,14 @@ class SelectMissing(beam.PTransform[Any, Any]):
             | "ReadFailed" >> beam.FlatMap(read_failed, self._columns).with_output_types(RefBlock)
         )
         sides = {"refs": blocks, "known": known, "failed": failed}
+        if self._columns.names:
+            sides["embedded"] = (
+                blocks.pipeline
+                | "EmbeddedFiles" >> beam.Create([layout.EMBEDDINGS_DIR])
+                | "ListEmbeddedFiles" >> list_all.with_output_types(WrittenPart)
+                | "ReadEmbedded"
+                >> beam.FlatMap(read_embedded, self._columns).with_output_types(RefBlock)
+            )
         split = beam.FlatMap(split_block, _BUCKETS).with_output_types(tuple[int, RefBlock])
         parts = {side: found | f"Split{side.title()}" >> split for side, found in sides.items()}
         selected = (
@@ -197,6 +223,6 @@ def _select(
     sides = {
         side: [ref for block in blocks for ref in block.refs] for side, blocks in element[1].items()
     }
-    missing, account = select_missing(sides["refs"], sides["known"], sides["failed"])
+    missing, account = select_missing(**sides)
     yield TaggedOutput(ACCOUNTS, account)
     yield RefBlock(missing)

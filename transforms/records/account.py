@@ -25,7 +25,7 @@ class ErrorCount:
 
 
 NAMED = 5
-"""How many changed images an account names."""
+"""How many changed images, and the like, an account names."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ class Account:
         known: inputs of an append that the dataset holds already; not among `inputs`.
         changed: how many of them have another size or time than when they were embedded.
         changed_uris: the first of those in alphabetical order.
+        relabelled: how many of them have other values in the user's own columns than there.
+        relabelled_uris: the first of those in alphabetical order.
         input_digest: sum of the refs' digests modulo 2**256, the same in any order.
         files: the parts that were written, by table and name.
     """
@@ -65,6 +67,8 @@ class Account:
     known: int = 0
     changed: int = 0
     changed_uris: tuple[str, ...] = ()
+    relabelled: int = 0
+    relabelled_uris: tuple[str, ...] = ()
     input_digest: int = 0
     files: dict[str, FileRecord] = field(default_factory=dict)
 
@@ -84,10 +88,16 @@ class Account:
             images_at=self.images_at + other.images_at,
             known=self.known + other.known,
             changed=self.changed + other.changed,
-            changed_uris=tuple(sorted(self.changed_uris + other.changed_uris)[:NAMED]),
+            changed_uris=_name_first(self.changed_uris, other.changed_uris),
+            relabelled=self.relabelled + other.relabelled,
+            relabelled_uris=_name_first(self.relabelled_uris, other.relabelled_uris),
             input_digest=(self.input_digest + other.input_digest) % 2**256,
             files={**self.files, **other.files},
         )
+
+
+def _name_first(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(a + b)[:NAMED])
 
 
 def _add_errors(
