@@ -15,6 +15,7 @@ from beamvec.embeddings.layout import FAILURES_DIR
 from beamvec.embeddings.old_records import upgrade
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.embeddings.typed_json import load_object, parse
+from beamvec.embeddings.unlisted import Unlisted
 from beamvec.errors import DatasetError
 from beamvec.model_spec import ModelSpec
 
@@ -214,6 +215,7 @@ class RunRecord:
         failures: the errors of `failures`, by stage and type.
         changed: some images that have changed since they were embedded, which an append left.
         relabelled: some of which the user's own columns have changed since, likewise.
+        unlisted: what listing the input has left out.
         model_loads: how often the model was loaded.
         timings: what took how long.
         throughput: images over time.
@@ -242,6 +244,7 @@ class RunRecord:
     failures: tuple[FailureCount, ...] = ()
     changed: tuple[str, ...] = ()
     relabelled: tuple[str, ...] = ()
+    unlisted: Unlisted = field(default_factory=Unlisted)
     model_loads: int = 0
     timings: Timings = Timings()
     throughput: Throughput = Throughput()

@@ -210,12 +210,9 @@ def _add_job(command: _Parser, required: bool) -> None:
     """Add what tells a run what to do; input and output may be left out if not required."""
     source = command.add_mutually_exclusive_group(required=required)
     for kind in SOURCES:
-        source.add_argument(
-            flag_of(kind.kind),
-            action="append" if kind.repeatable else "store",
-            metavar=kind.metavar,
-            help=kind.help,
-        )
+        # A shell makes several names of a pattern without quotes.
+        several: dict[str, Any] = {"action": "extend", "nargs": "+"} if kind.repeatable else {}
+        source.add_argument(flag_of(kind.kind), metavar=kind.metavar, help=kind.help, **several)
     add = command.add_argument
     for kind in SOURCES:
         for option in kind.options:

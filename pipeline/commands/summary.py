@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from beamvec.embeddings import RunRecord, layout
 from beamvec.embeddings.run_record import Counts, Timings
+from beamvec.embeddings.unlisted import Unlisted
 from beamvec.pipeline.units import format_duration
 
 _TOP_ERRORS = 5
@@ -26,6 +27,7 @@ def summarize(record: RunRecord, output: str) -> list[str]:
     ]
     if counts.duplicates:
         lines.append(_line("duplicates", f"{counts.duplicates:,}  (same uri, embedded once)"))
+    lines += _unlisted_lines(latest.unlisted)
     if counts.taken_over:
         lines.append(_line("taken over", f"{counts.taken_over:,}  (from a run before)"))
     if counts.damaged:
@@ -43,6 +45,18 @@ def summarize(record: RunRecord, output: str) -> list[str]:
     ]
     if record.weights == "random":
         lines.append(RANDOM_WEIGHTS)
+    return lines
+
+
+def _unlisted_lines(unlisted: Unlisted) -> list[str]:
+    lines = []
+    if unlisted.files:
+        what = f"files that were not looked at, {unlisted.describe_files()}"
+        lines.append(_line("skipped", what))
+    if unlisted.folders:
+        names = _name_some(unlisted.named, unlisted.folders)
+        text = f"{unlisted.folders:,} folders, whose images are missing here: {names}"
+        lines.append(_line("UNREADABLE", text))
     return lines
 
 

@@ -96,6 +96,7 @@ def _finish_this_run(account: Account, begun: Begun, finished_s: float) -> RunRe
         ),
         changed=account.changed_uris,
         relabelled=account.relabelled_uris,
+        unlisted=account.unlisted,
         files=account.files,
         model_loads=len(account.load_ids),
         timings=Timings(

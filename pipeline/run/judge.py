@@ -8,14 +8,17 @@ from beamvec.pipeline.run.config import ExtractConfig
 
 
 def judge(record: RunRecord, config: ExtractConfig) -> RunRecord:
-    """Raise if more images failed than allowed."""
-    counts = record.counts
-    if counts.failure_ratio <= config.max_failure_ratio:
+    """Raise if more images failed than allowed; a folder that could not be read counts as one."""
+    counts, unread = record.counts, record.latest.unlisted.folders
+    failed = counts.failures + unread
+    ratio = failed / (counts.embeddings + failed) if failed else 0.0
+    if ratio <= config.max_failure_ratio:
         return record
-    top = "; ".join(record.describe_failures()[:3])
+    top = "; ".join(record.describe_failures()[:3]) or "no image"
+    folders = f"; {unread:,} folders could not be read" if unread else ""
     raise TooManyFailuresError(
-        f"{counts.failures:,} of {counts.inputs:,} images failed ({counts.failure_ratio:.2%}), "
-        f"more than `max_failure_ratio={config.max_failure_ratio}` allows: {top}; see "
+        f"{counts.failures:,} of {counts.inputs:,} images failed ({ratio:.2%}), more than "
+        f"`max_failure_ratio={config.max_failure_ratio}` allows: {top}{folders}; see "
         f"{config.layout.table('failures')}",
         record,
     )

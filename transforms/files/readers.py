@@ -30,6 +30,7 @@ class ImageReader(Protocol):
 
 
 _FILE = "file://"
+_LOCALHOST = "localhost/"
 
 
 def as_file_uri(path: str) -> str:
@@ -37,11 +38,18 @@ def as_file_uri(path: str) -> str:
     return _FILE + urllib.parse.quote(os.fsencode(path))
 
 
-def _path_of(uri: str) -> str:
-    """Return the path that a `file:` URI names; other URIs are returned as they are."""
+def path_of(uri: str) -> str:
+    """Return the path that a `file:` URI names; other URIs are returned as they are.
+
+    >>> path_of("file://localhost/photos/a%20b.jpg"), path_of("photos/a%20b.jpg")
+    ('/photos/a b.jpg', 'photos/a%20b.jpg')
+    """
     if not uri.startswith(_FILE):
         return uri
-    return os.fsdecode(urllib.parse.unquote_to_bytes(uri.removeprefix(_FILE)))
+    path = uri.removeprefix(_FILE)
+    if path.startswith(_LOCALHOST):
+        path = path.removeprefix(_LOCALHOST[:-1])
+    return os.fsdecode(urllib.parse.unquote_to_bytes(path))
 
 
 class FileReader:
@@ -49,7 +57,7 @@ class FileReader:
 
     def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:
         """Read the file that the uri names."""
-        return storage.try_read(_path_of(ref.uri), limit_bytes)
+        return storage.try_read(path_of(ref.uri), limit_bytes)
 
     def local_path(self, ref: ImageRef) -> str | None:
         """Return the uri if it is a plain path, or the path that a `file:` URI names.
@@ -57,7 +65,7 @@ class FileReader:
         >>> FileReader().local_path(ImageRef("photos/a.jpg"))
         'photos/a.jpg'
         """
-        path = _path_of(ref.uri)
+        path = path_of(ref.uri)
         return path if storage.is_local(path) else None
 
 

@@ -10,10 +10,11 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import pyarrow as pa
 
+from beamvec.embeddings.unlisted import Unlisted
 from beamvec.errors import InputError
 from beamvec.redact import redact
 from beamvec.transforms.files import storage
-from beamvec.transforms.files.readers import FILES, ImageReader
+from beamvec.transforms.files.readers import FILES, ImageReader, path_of
 from beamvec.transforms.records.images import ImageRef
 from beamvec.transforms.records.own_columns import NO_COLUMNS
 
@@ -45,6 +46,7 @@ class Source(ABC):
         names: files, folders or patterns, at least one.
         columns: the user's own columns, which ride along; known after `check`.
         allow_empty: whether there may be no image at all.
+        output: where the run writes, which is no input; empty for nowhere.
         kind: the argument of `beamvec.extract` and, with dashes, the flag.
         metavar: stands for a name in the help.
         help: a line for the flag.
@@ -55,6 +57,7 @@ class Source(ABC):
     names: tuple[str, ...]
     columns: pa.Schema = NO_COLUMNS
     allow_empty: bool = False
+    output: str = ""
 
     kind: ClassVar[str]
     metavar: ClassVar[str]
@@ -76,7 +79,7 @@ class Source(ABC):
         """
         for name in self.names:
             try:
-                storage.check_store(name)
+                storage.check_store(path_of(name))
             except OSError as error:
                 raise InputError(f"`{self.kind}={name}`: {error}") from error
         return replace(self, columns=self.find_columns())
@@ -92,9 +95,17 @@ class Source(ABC):
     def list_images(self) -> Iterator[ImageRef]:
         """Yield every image that the input names, as often as it names it, lazily."""
 
+    def list_all(self) -> Iterator[ImageRef | Unlisted]:
+        """Yield every image that the input names, and what listing it has left out."""
+        return self.list_images()
+
     def split(self: _Source) -> list[_Source]:
         """Split into parts that can be listed in parallel."""
-        return [replace(self, names=(name,)) for name in self.names]
+        return [self.with_names((name,)) for name in self.names]
+
+    def with_names(self: _Source, names: tuple[str, ...]) -> _Source:
+        """Return the same with some of the names."""
+        return replace(self, names=names)
 
     def find_some(self, count: int) -> list[ImageRef]:
         """Return some of the images, without listing all of them."""

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from beamvec.embeddings.run_record import FileRecord
+from beamvec.embeddings.unlisted import Unlisted
 from beamvec.transforms.records.chunks import Effort
 
 ACCOUNTS = "accounts"
@@ -49,6 +50,7 @@ class Account:
         changed_uris: the first of those in alphabetical order.
         relabelled: how many of them have other values in the user's own columns than there.
         relabelled_uris: the first of those in alphabetical order.
+        unlisted: what listing the input has left out.
         input_digest: sum of the refs' digests modulo 2**256, the same in any order.
         files: the parts that were written, by table and name.
     """
@@ -69,6 +71,7 @@ class Account:
     changed_uris: tuple[str, ...] = ()
     relabelled: int = 0
     relabelled_uris: tuple[str, ...] = ()
+    unlisted: Unlisted = field(default_factory=Unlisted)
     input_digest: int = 0
     files: dict[str, FileRecord] = field(default_factory=dict)
 
@@ -91,6 +94,7 @@ class Account:
             changed_uris=_name_first(self.changed_uris, other.changed_uris),
             relabelled=self.relabelled + other.relabelled,
             relabelled_uris=_name_first(self.relabelled_uris, other.relabelled_uris),
+            unlisted=self.unlisted + other.unlisted,
             input_digest=(self.input_digest + other.input_digest) % 2**256,
             files={**self.files, **other.files},
         )
