@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 from threading import Thread
 
+import disk_filesystem
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -99,6 +101,90 @@ def test_a_pipe_is_a_manifest_whose_format_its_content_tells(tmp_path, kind):
     Thread(target=(tmp_path / "pipe").write_bytes, args=[content[kind]]).start()
     source = Manifest((str(tmp_path / "pipe"),)).check()
     assert [list(source.read_rows()) for _ in range(2)] == [[ImageRef("a.jpg", columns=(1,))]] * 2
+
+
+@pytest.fixture
+def here(tmp_path, photos, monkeypatch):
+    """A folder of images and manifests, and another one to work in."""
+    shutil.copytree(photos / "group0", tmp_path / "in" / "images")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    return tmp_path / "in"
+
+
+def test_relative_paths_count_from_the_manifest_and_stay_as_written(extract, dataset, here):
+    (here / "m.csv").write_text("uri\nimages/00.jpg\n./images/06.jpg\nimages/gone.jpg\n")
+    for how in ("--overwrite", "--append"):
+        assert extract("--manifest", here / "m.csv", "--max-failure-ratio", "1", how) == 0
+        made = dataset()
+        uris = sorted(made.read_metadata("uri")["uri"].to_pylist())
+        assert uris == ["./images/06.jpg", "images/00.jpg"]
+        [row] = made.read_failures().to_pylist()
+        assert row["uri"] == "images/gone.jpg"
+        assert f"No such file or directory: '{here}/images/gone.jpg'" in row["message"]
+
+
+def test_a_failure_is_looked_for_again_where_the_manifest_is(extract, dataset, here):
+    (here / "m.csv").write_text("uri\nimages/00.jpg\nimages/late.jpg\n")
+    assert extract("--manifest", here / "m.csv", "--max-failure-ratio", "1") == 0
+    shutil.copy(here / "images" / "00.jpg", here / "images" / "late.jpg")
+    (here / "m.csv").write_text("uri\nimages/06.jpg\n")
+    assert extract("--manifest", here / "m.csv", "--append") == 0
+    counts = dataset().run.counts
+    assert (counts.embeddings, counts.failures) == (3, 0)
+
+
+def test_paths_that_count_from_the_working_folder_are_refused_by_name(
+    extract, dataset, here, capsys, monkeypatch
+):
+    (here.parent / "elsewhere" / "m.csv").write_text("uri\nimages/00.jpg\n")
+    monkeypatch.chdir(here)
+    manifest = here.parent / "elsewhere" / "m.csv"
+    assert extract("--manifest", manifest) == 2
+    error = capsys.readouterr().err
+    assert f"there is no {here.parent}/elsewhere/images/00.jpg; relative paths count from" in error
+    assert "'images/00.jpg' is in the working folder: say so with --base-folder ." in error
+    assert extract("--manifest", manifest, "--base-folder", ".") == 0
+    assert dataset().read_metadata("uri")["uri"].to_pylist() == ["images/00.jpg"]
+
+
+def test_home_and_file_uris_are_places(extract, dataset, here, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    shutil.copy(here / "images" / "00.jpg", here / "a b.jpg")
+    uris = ["~/images/00.jpg", f"file://{here}/a%20b.jpg", f"file://localhost{here}/images/06.jpg"]
+    (here / "m.csv").write_text("\n".join(["uri", *uris]))
+    assert extract("--manifest", f"file://{here}/m.csv") == 0
+    assert sorted(dataset().read_metadata("uri")["uri"].to_pylist()) == sorted(uris)
+    (here / "list").write_text("\n".join(uris))
+    assert extract("--input-list", "~/list", "--overwrite") == 0
+    assert sorted(dataset().read_metadata("uri")["uri"].to_pylist()) == sorted(uris)
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_the_metadata_of_an_image_folder_is_a_manifest(here, name):
+    table = pa.table({"file_name": ["images/00.jpg"], "text": ["a"]})
+    if name.endswith("csv"):
+        pa_csv.write_csv(table, str(here / name))
+    elif name.endswith("parquet"):
+        pq.write_table(table, here / name)
+    else:
+        (here / name).write_text('{"file_name": "images/00.jpg", "text": "a"}')
+    for given in (here, here / name):
+        [ref] = Manifest((str(given),)).check().list_images()
+        assert (ref.uri, ref.place, ref.columns) == (
+            "images/00.jpg",
+            f"{here}/images/00.jpg",
+            ("a",),
+        )
+        assert ref.size_bytes == (here / "images" / "00.jpg").stat().st_size
+
+
+def test_relative_paths_of_a_store_s_manifest_are_in_the_store(tmp_path, monkeypatch):
+    monkeypatch.setattr(disk_filesystem.DiskFileSystem, "root", tmp_path)
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "bucket" / "m.csv").write_text("uri\na.jpg\n/b.jpg\ndisk://bucket/c.jpg\n")
+    refs = list(Manifest(("disk://bucket/m.csv",)).check().list_images())
+    assert [ref.place for ref in refs] == ["disk://bucket/a.jpg", None, None]
 
 
 def test_rows_that_come_twice_are_duplicates_if_they_are_the_same(

@@ -33,6 +33,7 @@ def extract(
     uri_column: str | None = None,
     csv_encoding: str | None = None,
     manifest_columns: str | None = None,
+    base_folder: Path | None = None,
     allow_empty: bool = False,
     model: Path = DEFAULT_MODEL,
     spec: Mapping[str, Any] | None = None,
@@ -67,6 +68,7 @@ def extract(
         csv_encoding: what a manifest of CSV is written in; None means UTF-8.
         manifest_columns: those of its columns that ride along, with commas between; None means all
             but binary and nested ones.
+        base_folder: where its relative paths count from; None means its own folder.
         allow_empty: whether an input without images makes an empty dataset; else it is an error.
         model: a TF-Hub or Kaggle URL, or the path of a SavedModel, an ONNX file or OpenVINO's IR.
         spec: fields of `ModelSpec`, such as `{"scale": 1, "pool": "mean"}`, which go before what is

@@ -51,7 +51,9 @@ def build_pipeline(
     listed = pipeline | "MatchImages" >> MatchImages(source)
     refs, accounts = listed["blocks"], [listed[ACCOUNTS]]
     if record.generation:
-        selected = refs | "SelectMissing" >> SelectMissing(layout, target.columns)
+        selected = refs | "SelectMissing" >> SelectMissing(
+            layout, target.columns, source.find_again
+        )
         refs = selected["missing"]
         accounts.append(selected[ACCOUNTS])
     planned = refs | "PlanChunks" >> PlanChunks(plan)

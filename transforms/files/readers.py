@@ -52,12 +52,16 @@ def path_of(uri: str) -> str:
     return os.fsdecode(urllib.parse.unquote_to_bytes(path))
 
 
+def _find(ref: ImageRef) -> str:
+    return path_of(ref.place if isinstance(ref.place, str) else ref.uri)
+
+
 class FileReader:
     """Reads images that are files of their own, on any filesystem of Beam."""
 
     def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:
-        """Read the file that the uri names."""
-        return storage.try_read(path_of(ref.uri), limit_bytes)
+        """Read the file that the uri names, or the one at its place."""
+        return storage.try_read(_find(ref), limit_bytes)
 
     def local_path(self, ref: ImageRef) -> str | None:
         """Return the uri if it is a plain path, or the path that a `file:` URI names.
@@ -65,7 +69,7 @@ class FileReader:
         >>> FileReader().local_path(ImageRef("photos/a.jpg"))
         'photos/a.jpg'
         """
-        path = path_of(ref.uri)
+        path = _find(ref)
         return path if storage.is_local(path) else None
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from beamvec.errors import InputError
 from beamvec.transforms.files import storage
+from beamvec.transforms.files.readers import path_of
 from beamvec.transforms.inputs.kept import KeptFile, is_read_once, keep
 from beamvec.transforms.inputs.source import Source
 
@@ -32,8 +33,8 @@ class ListFile(Source):
         """Where the list is."""
         if self.kept:
             return self.kept.path
-        [name] = self.names
-        return os.path.expanduser(name) if storage.is_local(name) else name
+        path = path_of(self.names[0])
+        return os.path.expanduser(path) if storage.is_local(path) else path
 
     def check(self: _ListFile) -> _ListFile:
         """Return the list with all that a run needs to know of it; a pipe is read here."""

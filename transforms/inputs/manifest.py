@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,9 +12,11 @@ import pyarrow.compute as pc
 
 from beamvec.embeddings import schema
 from beamvec.errors import InputError
+from beamvec.transforms.files import storage
+from beamvec.transforms.files.readers import path_of
 from beamvec.transforms.inputs.csv_table import UTF_8
 from beamvec.transforms.inputs.list_file import ListFile
-from beamvec.transforms.inputs.look_up import look_up
+from beamvec.transforms.inputs.look_up import locate, look_up
 from beamvec.transforms.inputs.same_images import Conflict, find_conflict, hash_uris
 from beamvec.transforms.inputs.source import Option
 from beamvec.transforms.inputs.tables import Table, open_table
@@ -24,6 +27,11 @@ from beamvec.transforms.records.own_columns import NO_COLUMNS
 _URI = "uri"
 _FILE_NAME = "file_name"
 """What the column is called in the metadata of an image folder, as Hugging Face has it."""
+
+_IN_FOLDERS = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+
+_LOOKED_AT = 20
+"""Rows whose images are looked for when the manifest is checked."""
 
 _SHOWN = 200
 """Characters of values that an error shows."""
@@ -40,12 +48,14 @@ class Manifest(ListFile):
         csv_encoding: of the text, if it is CSV.
         manifest_columns: names of those that ride along, with commas between; empty for all but
             binary and nested ones.
+        base_folder: where relative paths count from; empty for the manifest's own folder.
         left_out: those that do not ride along because nobody asked for them; known after `check`.
     """
 
     uri_column: str = _URI
     csv_encoding: str = UTF_8
     manifest_columns: str = ""
+    base_folder: str = ""
     left_out: tuple[str, ...] = ()
 
     kind = "manifest"
@@ -60,7 +70,22 @@ class Manifest(ListFile):
             "the manifest's columns that ride along, such as label,split (all but binary and "
             "nested ones)",
         ),
+        Option("base_folder", "DIR", "where its relative paths count from (its own folder)"),
     )
+
+    @property
+    def path(self) -> str:
+        """Where the manifest is: of a folder of images, the metadata in it."""
+        path = super().path
+        found = (os.path.join(path, name) for name in _IN_FOLDERS) if os.path.isdir(path) else ()
+        return next(filter(os.path.isfile, found), path)
+
+    @property
+    def folder(self) -> str:
+        """Where relative paths count from; of a pipe, the working folder."""
+        own = "." if self.kept else os.path.dirname(self.path) or "."
+        folder = path_of(self.base_folder or own)
+        return os.path.abspath(os.path.expanduser(folder)) if storage.is_local(folder) else folder
 
     def check(self) -> Manifest:
         """Return the manifest with all that a run needs to know of it; a pipe is read here.
@@ -73,6 +98,8 @@ class Manifest(ListFile):
                 for the same image.
         """
         checked = super().check()
+        # Of this process's working folder: workers may have others.
+        checked = replace(checked, base_folder=checked.folder)
         try:
             full = checked._table().find_schema()
             return checked._choose_columns(full)._check_rows()
@@ -92,8 +119,13 @@ class Manifest(ListFile):
 
     def list_images(self) -> Iterator[ImageRef]:
         """Yield a ref a row, in file order."""
+        folder = self.folder
         for ref in self.read_rows():
-            yield look_up(ref.uri, ref.columns)
+            yield look_up(ref.uri, ref.columns, folder)
+
+    def find_again(self, ref: ImageRef) -> ImageRef:
+        """Return the ref of an earlier failure, where this manifest would have it."""
+        return look_up(ref.uri, ref.columns, self.folder)
 
     def read_rows(self) -> Iterator[ImageRef]:
         """Yield a ref a row, in file order, with its uri as written and the values of `columns`."""
@@ -164,14 +196,28 @@ class Manifest(ListFile):
             if pc.any(missing).as_py():
                 at = row + missing.index(True).as_py() + 1
                 raise self._refuse(f"row {at} has no {self.uri_column!r}")
+            names = uris.to_pylist()
+            if row == 0:
+                self._check_places(names[:_LOOKED_AT])
             row += len(batch)
-            hashes.append(hash_uris(uris.to_pylist()))
+            hashes.append(hash_uris(names))
         if row == 0 and not self.allow_empty:
             raise self._refuse("it has no rows")
         conflict = find_conflict(hashes, self.read_rows) if self.columns.names else None
         if conflict:
             raise self._refuse(self._explain(conflict))
         return self
+
+    def _check_places(self, uris: Sequence[str]) -> None:
+        """Refuse relative paths that count from the working folder, as they did once."""
+        places = {uri: locate(uri, self.folder) for uri in uris}
+        moved = {uri: place for uri, place in places.items() if place != locate(uri)}
+        here = [uri for uri in moved if os.path.lexists(locate(uri))]
+        if here and not any(map(storage.exists, moved.values())):
+            raise self._refuse(
+                f"there is no {moved[here[0]]}; relative paths count from the manifest's folder, "
+                f"and {here[0]!r} is in the working folder: say so with `base_folder=.`"
+            )
 
     def _explain(self, conflict: Conflict) -> str:
         differ = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ def make_source(arguments: Mapping[str, Any]) -> Source:
         raise InputError(f"{found} names the input; give one of {known}")
     (chosen,) = given
     options = {
-        option.name: arguments[option.name]
+        option.name: os.fspath(arguments[option.name])
         for option in chosen.options
         if arguments.get(option.name) is not None
     }

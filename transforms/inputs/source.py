@@ -99,6 +99,10 @@ class Source(ABC):
         """Yield every image that the input names, and what listing it has left out."""
         return self.list_images()
 
+    def find_again(self, ref: ImageRef) -> ImageRef:
+        """Return the ref of an earlier failure, with what this input knows of where it is."""
+        return ref
+
     def split(self: _Source) -> list[_Source]:
         """Split into parts that can be listed in parallel."""
         return [self.with_names((name,)) for name in self.names]

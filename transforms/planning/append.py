@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -173,10 +173,17 @@ class SelectMissing(beam.PTransform[Any, Any]):
     Args:
         dataset: its folder.
         columns: the manifest's own columns.
+        find_again: tells where an image is now that failed before, and that the input lacks.
     """
 
-    def __init__(self, dataset: Layout, columns: pa.Schema):
+    def __init__(
+        self,
+        dataset: Layout,
+        columns: pa.Schema,
+        find_again: Callable[[ImageRef], ImageRef] | None = None,
+    ):
         super().__init__()
+        self._find_again = find_again
         self._dataset = dataset
         self._columns = columns
 
@@ -210,7 +217,7 @@ class SelectMissing(beam.PTransform[Any, Any]):
             parts
             | "GroupByUri" >> beam.CoGroupByKey()
             | "Select"
-            >> beam.FlatMap(_select)
+            >> beam.FlatMap(_select, self._find_again)
             .with_output_types(RefBlock)
             .with_outputs(ACCOUNTS, main="missing")
         )
@@ -219,10 +226,13 @@ class SelectMissing(beam.PTransform[Any, Any]):
 
 def _select(
     element: tuple[int, dict[str, Iterable[RefBlock]]],
+    find_again: Callable[[ImageRef], ImageRef] | None,
 ) -> Iterator[RefBlock | TaggedOutput[str, Any]]:
     sides = {
         side: [ref for block in blocks for ref in block.refs] for side, blocks in element[1].items()
     }
+    if find_again:
+        sides["failed"] = list(map(find_again, sides["failed"]))
     missing, account = select_missing(**sides)
     yield TaggedOutput(ACCOUNTS, account)
     yield RefBlock(missing)
