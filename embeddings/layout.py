@@ -34,6 +34,8 @@ RUN_FILE = "run.json"
 SUCCESS_FILE = "_SUCCESS"
 LOCK_FILE = "_LOCK"
 CHUNKS_DIR = "chunks"
+OWN_DIRS = (*TABLE_DIRS, CHUNKS_DIR)
+OWN_FILES = (RUN_FILE, SUCCESS_FILE, LOCK_FILE)
 
 _SETTINGS_FILE = "settings.json"
 _TOTAL_FILE = "total.json"
@@ -41,6 +43,16 @@ _PUBLICATION_FILE = "publish.json"
 _PARTS_DIR = "parts"
 
 PART_SUFFIX = ".parquet"
+
+
+def is_own_name(name: str) -> bool:
+    """Tell whether a name right below an output folder is one that beamvec gives.
+
+    >>> is_own_name("embeddings"), is_own_name("_LOCK.0123.tmp"), is_own_name("photo.jpg")
+    (True, True, False)
+    """
+    temporary = name.endswith(".tmp") and name.startswith(tuple(f"{own}." for own in OWN_FILES))
+    return name in OWN_DIRS or name in OWN_FILES or temporary
 
 
 class FolderState(Enum):

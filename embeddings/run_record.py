@@ -15,6 +15,7 @@ from beamvec.embeddings.layout import FAILURES_DIR
 from beamvec.embeddings.old_records import upgrade
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.embeddings.typed_json import load_object, parse
+from beamvec.embeddings.unlisted import Unlisted
 from beamvec.errors import DatasetError
 from beamvec.model_spec import ModelSpec
 
@@ -104,6 +105,7 @@ class Counts:
         read_retries: reads that failed at first.
         known: inputs of an append that the dataset had already; they are not among `inputs`.
         changed: how many of these have another size or time since.
+        relabelled: how many of these have other values in the user's own columns since.
     """
 
     inputs: int = 0
@@ -116,6 +118,7 @@ class Counts:
     read_retries: int = 0
     known: int = 0
     changed: int = 0
+    relabelled: int = 0
 
     @property
     def accounted(self) -> int:
@@ -232,6 +235,8 @@ class RunRecord:
         versions: of Python and of every package that computed.
         failures: the errors of `failures`, by stage and type.
         changed: some images that have changed since they were embedded, which an append left.
+        relabelled: some of which the user's own columns have changed since, likewise.
+        unlisted: what listing the input has left out.
         model_loads: how often the model was loaded.
         timings: what took how long.
         throughput: images over time.
@@ -259,6 +264,8 @@ class RunRecord:
     versions: dict[str, str] = field(default_factory=dict)
     failures: tuple[FailureCount, ...] = ()
     changed: tuple[str, ...] = ()
+    relabelled: tuple[str, ...] = ()
+    unlisted: Unlisted = field(default_factory=Unlisted)
     model_loads: int = 0
     timings: Timings = Timings()
     throughput: Throughput = Throughput()

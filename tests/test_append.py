@@ -10,6 +10,7 @@ from pathlib import Path
 
 import disk_filesystem
 import old_formats
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import hash_files
@@ -104,7 +105,8 @@ def test_earlier_failures_are_tried_again_even_if_the_input_does_not_name_them(
 uris = st.sampled_from("abcdefgh")
 times = st.none() | st.floats(0, 1)
 images = st.lists(
-    st.builds(ImageRef, uris, st.none() | st.integers(0, 1), times, st.just(())), max_size=20
+    st.builds(ImageRef, uris, st.none() | st.integers(0, 1), times, st.just(()), st.none()),
+    max_size=20,
 )
 
 
@@ -142,6 +144,32 @@ def test_changed_images_are_named_and_not_embedded_anew(append, folder, tmp_path
     )
     assert read_rows(tmp_path / "out") == before
     assert read_run(tmp_path / "out")["appended"][0]["counts"]["changed"] == 2
+
+
+def test_labels_that_were_corrected_are_named(extract, folder, tmp_path, capsys):
+    uris = [str(folder / name) for name in ("00.jpg", "06.jpg", "12.jpg", "broken.jpg")]
+    own = {"label": ["a", "b", "c", "d"], "score": [float("nan"), None, 0.5, 1.0]}
+    own["at"] = pa.array([1, None, 2**50 + 1, 3], pa.timestamp("us", "UTC"))
+    own["tags"] = [["x"], [], None, ["y"]]
+    table = pa.table({"uri": uris, **own})
+    flags = ["--manifest", tmp_path / "m.parquet", "--append", "--max-failure-ratio", "1"]
+    pq.write_table(table, tmp_path / "m.parquet")
+    for _ in range(2):
+        assert extract(*flags) == 0
+    assert read_run(tmp_path / "out")["appended"][0]["counts"]["relabelled"] == 0
+    before = read_rows(tmp_path / "out")
+    labels = pa.array(["a", "CORRECTED", None, "AGAIN"])
+    pq.write_table(table.set_column(1, "label", labels), tmp_path / "m.parquet")
+    capsys.readouterr()
+    assert extract(*flags) == 0
+    told = "2 of them, whose columns stay as they were without --overwrite: "
+    assert f"{told}{uris[1]}, {uris[2]}" in capsys.readouterr().out
+    run = read_run(tmp_path / "out")["appended"][1]
+    assert run["counts"]["relabelled"] == 2
+    assert run["relabelled"] == uris[1:3]
+    after = read_rows(tmp_path / "out")
+    assert repr({**before, uris[3]: 0}) == repr({**after, uris[3]: 0})
+    assert after[uris[3]]["label"] == "AGAIN"
 
 
 def test_nothing_new_changes_no_embedding(append, tmp_path):

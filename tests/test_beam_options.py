@@ -30,7 +30,10 @@ def test_flags_are_options_and_stay_as_they_were_given():
     [
         (["--runer=x"], "unknown argument --runer=x; did you mean --runner?"),
         (["--apend"], "unknown argument --apend; did you mean --append?"),
-        (["stray"], "unknown argument stray"),
+        (
+            ["stray"],
+            "'stray' belongs to no flag; files, folders and patterns go right after --input",
+        ),
         (["--direct_num_workers=x"], "invalid int value"),
     ],
 )

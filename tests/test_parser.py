@@ -50,6 +50,9 @@ def test_flags_left_out_are_the_defaults_of_the_library():
         (["--batch-size", "8"], "model", ModelConfig(batch_size=8)),
         (["--require-gpu"], "model", ModelConfig(device="gpu")),
         (["--input", "b"], "source", Patterns(("a", "b"))),
+        (["--input", "b", "c", "--append"], "source", Patterns(("a", "b", "c"))),
+        (["--input", "b", "--append", "--input", "c"], "source", Patterns(("a", "b", "c"))),
+        (["--allow-empty"], "source", Patterns(("a",), allow_empty=True)),
     ],
 )
 def test_every_flag_ends_in_its_field(flags, field, value):
@@ -80,6 +83,12 @@ def test_flags_of_beam_are_left_over():
     parser = build_parser()
     args, rest = parser.parse_known_args([*GIVEN, "--runner=PrismRunner", "--append"])
     assert (args.append, rest) == (True, ["--runner=PrismRunner"])
+
+
+def test_a_pattern_that_the_shell_has_expanded_leaves_flags_of_beam_alone():
+    words = ["extract", "--input", "a.jpg", "b.jpg", "--runner", "PrismRunner", "--output", "out"]
+    args, rest = build_parser().parse_known_args(words)
+    assert (args.input, rest) == (["a.jpg", "b.jpg"], ["--runner", "PrismRunner"])
 
 
 @pytest.mark.parametrize("flag", ["--ap", "--over", "--chunk"])

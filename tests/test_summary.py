@@ -71,15 +71,18 @@ def test_what_is_worth_a_line_gets_one(changes, name, text):
 
 
 def test_an_append_tells_of_itself_and_of_all():
-    counts = Counts(inputs=5, embeddings=5, known=95, changed=7)
+    counts = Counts(inputs=5, embeddings=5, known=95, changed=7, relabelled=1)
     changed = tuple(f"{i}.jpg" for i in range(5))
-    whole = RECORD.append(replace(RECORD, counts=counts, changed=changed))
+    whole = RECORD.append(replace(RECORD, counts=counts, changed=changed, relabelled=changed[:1]))
     found = lines(whole)
     assert found["embedded"].startswith("5 ")
     assert found["had already"] == "95"
     assert found["in all"] == "105 embedded, 0 failed"
     assert found["changed"] == (
         "7 of them, embedded anew only with --overwrite: 0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg, ..."
+    )
+    assert found["relabelled"] == (
+        "1 of them, whose columns stay as they were without --overwrite: 0.jpg"
     )
 
 

@@ -31,6 +31,7 @@ from beamvec.pipeline.units import format_duration, format_size
 from beamvec.redact import redact
 from beamvec.transforms.inference.registry import ENGINES
 from beamvec.transforms.inputs.registry import SOURCES
+from beamvec.transforms.inputs.source import Source
 from beamvec.transforms.machine import count_cpus
 
 _DISTRIBUTION = "beamvec"
@@ -155,11 +156,19 @@ def _check_input(args: argparse.Namespace) -> str:
     )
 
 
-def _read_first(args: argparse.Namespace) -> tuple[str, bytes, float]:
-    """Read the first image of the input; return its uri, its content and the seconds it took."""
+def _find_source(args: argparse.Namespace) -> Source:
+    """Check the input, once: what comes through a pipe is there only once."""
     from beamvec.transforms.inputs.registry import make_source
 
-    source = make_source(vars(args)).check()
+    if not hasattr(args, "source"):
+        args.source = make_source(vars(args)).check()
+    source: Source = args.source
+    return source
+
+
+def _read_first(args: argparse.Namespace) -> tuple[str, bytes, float]:
+    """Read the first image of the input; return its uri, its content and the seconds it took."""
+    source = _find_source(args)
     refs = source.find_some(1)
     if not refs:
         raise ArgumentError("the input names no image")
@@ -223,10 +232,9 @@ def _check_embeddings(args: argparse.Namespace, beam_flags: list[str]) -> str:
     from beamvec.pipeline.run.workers import Workers
     from beamvec.transforms.embedding.examine import examine_model
     from beamvec.transforms.inference.doubt import MAX_REAL
-    from beamvec.transforms.inputs.registry import make_source
 
     model = load_to_launch(make_model_config(vars(args)), Workers.choose(beam_flags).local)
-    refs = make_source(vars(args)).check().find_some(MAX_REAL) if _names_input(args) else []
+    refs = _find_source(args).find_some(MAX_REAL) if _names_input(args) else []
     doubts = examine_model(model, refs)
     if doubts:
         raise _DoubtError(" ".join(f"{doubt.message}; {doubt.remedy}." for doubt in doubts))

@@ -14,6 +14,7 @@ from beamvec.errors import PipelineError, TooManyFailuresError
 from beamvec.pipeline.commands.summary import summarize
 from beamvec.pipeline.run.config import find_output, make_config
 from beamvec.pipeline.terminal import show, warn
+from beamvec.transforms.inputs.kept import discard_all
 from beamvec.transforms.machine import large_imports
 
 with large_imports():
@@ -54,6 +55,7 @@ class Terminal(Observer):
         else:
             text = "stopped watching; the job itself goes on until you cancel it on its runner"
         warn("", f"beamvec: {text}")
+        discard_all()
         os._exit(130)
 
 

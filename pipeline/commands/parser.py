@@ -210,18 +210,16 @@ def _add_job(command: _Parser, required: bool) -> None:
     """Add what tells a run what to do; input and output may be left out if not required."""
     source = command.add_mutually_exclusive_group(required=required)
     for kind in SOURCES:
-        source.add_argument(
-            flag_of(kind.kind),
-            action="append" if kind.repeatable else "store",
-            metavar=kind.metavar,
-            help=kind.help,
-        )
+        # A shell makes several names of a pattern without quotes.
+        several: dict[str, Any] = {"action": "extend", "nargs": "+"} if kind.repeatable else {}
+        source.add_argument(flag_of(kind.kind), metavar=kind.metavar, help=kind.help, **several)
     add = command.add_argument
     for option in list_options():
         given: dict[str, Any] = {"metavar": option.metavar, "type": option.parse}
         if option.metavar is None:
             given = {"action": "store_const", "const": True}
         add(flag_of(option.name), help=option.help, **given)
+    add("--allow-empty", action="store_true", help="an input without images is no mistake")
     add("--output", required=required, metavar="DIR", help="the dataset's folder")
     add(
         "--model",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from beamvec.embeddings import RunRecord, layout
 from beamvec.embeddings.run_record import Counts, Timings
+from beamvec.embeddings.unlisted import Unlisted
 from beamvec.pipeline.units import format_duration
-from beamvec.transforms.records.account import NAMED
 
 _TOP_ERRORS = 5
 RANDOM_WEIGHTS = (
@@ -25,6 +27,7 @@ def summarize(record: RunRecord, output: str) -> list[str]:
     ]
     if counts.duplicates:
         lines.append(_line("duplicates", f"{counts.duplicates:,}  (same uri, embedded once)"))
+    lines += _unlisted_lines(latest.unlisted)
     if counts.taken_over:
         lines.append(_line("taken over", f"{counts.taken_over:,}  (from a run before)"))
     if counts.damaged:
@@ -45,16 +48,36 @@ def summarize(record: RunRecord, output: str) -> list[str]:
     return lines
 
 
+def _unlisted_lines(unlisted: Unlisted) -> list[str]:
+    lines = []
+    if unlisted.files:
+        what = f"files that were not looked at, {unlisted.describe_files()}"
+        lines.append(_line("skipped", what))
+    if unlisted.folders:
+        names = _name_some(unlisted.named, unlisted.folders)
+        text = f"{unlisted.folders:,} folders, whose images are missing here: {names}"
+        lines.append(_line("UNREADABLE", text))
+    return lines
+
+
 def _append_lines(record: RunRecord) -> list[str]:
     latest, total = record.latest, record.counts
     counts = latest.counts
     lines = [_line("had already", f"{counts.known:,}")]
     if counts.changed:
-        names = ", ".join(latest.changed) + (", ..." if counts.changed > NAMED else "")
+        names = _name_some(latest.changed, counts.changed)
         text = f"{counts.changed:,} of them, embedded anew only with --overwrite: {names}"
         lines.append(_line("changed", text))
+    if counts.relabelled:
+        names = _name_some(latest.relabelled, counts.relabelled)
+        text = f"{counts.relabelled:,} of them, whose columns stay as they were without --overwrite"
+        lines.append(_line("relabelled", f"{text}: {names}"))
     lines.append(_line("in all", f"{total.embeddings:,} embedded, {total.failures:,} failed"))
     return lines
+
+
+def _name_some(names: Sequence[str], count: int) -> str:
+    return ", ".join(names) + (", ..." if count > len(names) else "")
 
 
 def describe_accounts(counts: Counts) -> str:

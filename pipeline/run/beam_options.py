@@ -40,6 +40,11 @@ def parse_beam_flags(flags: Sequence[str], others: Sequence[str] = ()) -> Pipeli
         raise ArgumentError(complaint.getvalue().strip().splitlines()[-1]) from None
     unknown = parsers[0].parse_known_args(flags)[1]
     if unknown:
+        if not unknown[0].startswith("-"):
+            raise ArgumentError(
+                f"{unknown[0]!r} belongs to no flag; files, folders and patterns go right after "
+                "--input, as many as you like"
+            )
         known = [name for action in parsers[0]._actions for name in action.option_strings]
         hint = did_you_mean(unknown[0].split("=")[0], [*others, *known])
         raise ArgumentError(f"unknown argument {unknown[0]}{hint}")

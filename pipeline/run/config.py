@@ -78,7 +78,8 @@ class ExtractConfig:
         Raises:
             ArgumentError: if the input names no image, or there is no filesystem for a URI.
         """
-        return replace(self, source=self.source.check(), output=find_output(self.output))
+        output = find_output(self.output)
+        return replace(self, source=replace(self.source, output=output).check(), output=output)
 
     def make_settings(self, fingerprint: str, said: ModelSpec) -> Settings:
         """Return every setting that changes a byte of the dataset.

@@ -37,6 +37,10 @@ def extract(
     ignore_robots_tag: bool = False,
     connections_per_host: int | None = None,
     fetch_timeout: float | None = None,
+    csv_encoding: str | None = None,
+    manifest_columns: str | None = None,
+    base_folder: Path | None = None,
+    allow_empty: bool = False,
     model: Path = DEFAULT_MODEL,
     spec: Mapping[str, Any] | None = None,
     resize: Resize | None = None,
@@ -66,9 +70,9 @@ def extract(
         input: a file, a folder (recursive) or a glob, or several of them, on any Beam filesystem.
             One of `input`, `input_list` and `manifest` must be given.
         output: the dataset's folder.
-        input_list: a text file with one URI a line.
-        manifest: a CSV or Parquet file whose other columns ride along.
-        uri_column: the manifest's column of URIs; None means `uri`.
+        input_list: a text file with one URI a line; `-` for standard input.
+        manifest: a .csv, .tsv, .jsonl or .parquet whose other columns ride along.
+        uri_column: the manifest's column of URIs; None means `uri`, or `file_name`.
         id_column: the manifest's column that names the images in the output, for URIs that change,
             such as signed ones; None for the one of the URIs.
         user_agent: what hosts of http:// and https:// URLs are told; None names beamvec.
@@ -76,6 +80,11 @@ def extract(
         ignore_robots_tag: whether to fetch what its owner refuses to models by X-Robots-Tag.
         connections_per_host: to a host of URLs at a time, of a process; None means 16.
         fetch_timeout: seconds that fetching a URL may take; None means 60.
+        csv_encoding: what a manifest of CSV is written in; None means UTF-8.
+        manifest_columns: those of its columns that ride along, with commas between; None means all
+            but binary and nested ones.
+        base_folder: where its relative paths count from; None means its own folder.
+        allow_empty: whether an input without images makes an empty dataset; else it is an error.
         model: a TF-Hub or Kaggle URL, or the path of a SavedModel, an ONNX file or OpenVINO's IR.
         spec: fields of `ModelSpec`, such as `{"scale": 1, "pool": "mean"}`, which go before what is
             said beside the model.

@@ -95,6 +95,8 @@ def _finish_this_run(account: Account, begun: Begun, finished_s: float) -> RunRe
             for (stage, error_type, cause), error in sorted(account.errors.items())
         ),
         changed=account.changed_uris,
+        relabelled=account.relabelled_uris,
+        unlisted=account.unlisted,
         files=account.files,
         model_loads=len(account.load_ids),
         timings=Timings(

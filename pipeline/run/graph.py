@@ -48,12 +48,14 @@ def build_pipeline(
         layout, source.columns, record.file_metadata(), record.generation, begun.claim.token
     )
     handler = FeatureModelHandler(config.model, model.fingerprint, model.spec)
-    refs = pipeline | "MatchImages" >> MatchImages(source)
-    accounts = []
+    listed = pipeline | "MatchImages" >> MatchImages(source)
+    refs, accounts = listed["blocks"], [listed[ACCOUNTS]]
     if record.generation:
-        selected = refs | "SelectMissing" >> SelectMissing(layout, target.columns)
+        selected = refs | "SelectMissing" >> SelectMissing(
+            layout, target.columns, source.find_again
+        )
         refs = selected["missing"]
-        accounts = [selected[ACCOUNTS]]
+        accounts.append(selected[ACCOUNTS])
     planned = refs | "PlanChunks" >> PlanChunks(plan)
     to_do = planned["chunks"] | "SkipFinished" >> SkipFinished(target)
     computed = (

@@ -14,7 +14,7 @@ from apache_beam.io.filesystems import FileSystems
 from beamvec import __version__
 from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
 from beamvec.embeddings.run_record import InputRecord, RunRecord, Settings, Timings
-from beamvec.errors import InputError, OutputError, PipelineError, TooManyFailuresError
+from beamvec.errors import InputError, OutputError, PipelineError
 from beamvec.pipeline.run.belongings import clear_work
 from beamvec.pipeline.run.claim import Claim, read_claim
 from beamvec.pipeline.run.config import ExtractConfig
@@ -33,6 +33,7 @@ from beamvec.pipeline.run.folder import (
 )
 from beamvec.pipeline.run.graph import build_pipeline
 from beamvec.pipeline.run.hold import Hold
+from beamvec.pipeline.run.judge import judge
 from beamvec.pipeline.run.lock import check_held, hold_output
 from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import Progress
@@ -116,7 +117,7 @@ def run_extraction(
     settings = config.make_settings(files.fingerprint(), said.spec)
     found = find_output(config.layout, settings, config.overwrite)
     if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
-        return _judge(_confirm(config, found, observer), config)
+        return judge(_confirm(config, found, observer), config)
     decoders = SharedPool(limits=Limits(config.max_file_size, config.max_pixels))
     observer.busy("loading the model")
     check_reachable(workers.options)
@@ -131,7 +132,7 @@ def run_extraction(
     except KeyboardInterrupt:
         observer.leave(workers.local)
         raise
-    return _judge(record, config)
+    return judge(record, config)
 
 
 def _check_config(config: ExtractConfig, workers: Workers) -> ExtractConfig:
@@ -141,6 +142,8 @@ def _check_config(config: ExtractConfig, workers: Workers) -> ExtractConfig:
     if asks_for_gpu(workers.options):
         config = replace(config, model=replace(config.model, device="gpu"))
     FileSystems.set_options(workers.options)
+    if not (workers.local or workers.threads):
+        config.source.check_shared()
     return config.check()
 
 
@@ -190,7 +193,7 @@ def _run_holding(job: Job, hold: Hold, observer: Observer) -> RunRecord:
         return _confirm(config, found, observer)
     if found.claim and not found.can_go_on(_describe(job, found)):
         observer.tell(f"{layout.path}: an unfinished run of other settings is dropped")
-    for note in found.notes:
+    for note in (*found.notes, *config.source.notes):
         observer.tell(note)
     begun = _begin(job, hold, found)
     pipeline = beam.Pipeline(runner=job.workers.runner, options=job.workers.options)
@@ -283,7 +286,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
             **{name: version(name) for name in (*_PACKAGES, *engine.packages)},
         },
         timings=Timings(launched=format_time(job.stopwatch.time_s)),
-        notes=(*found.notes, *job.doubts),
+        notes=(*found.notes, *config.source.notes, *job.doubts),
     )
 
 
@@ -325,17 +328,3 @@ def _confirm(config: ExtractConfig, found: FoundOutput, observer: Observer) -> R
         f"{config.output} is finished already: same input, same settings; nothing to do"
     )
     return run
-
-
-def _judge(record: RunRecord, config: ExtractConfig) -> RunRecord:
-    """Raise if more images failed than allowed."""
-    counts = record.counts
-    if counts.failure_ratio <= config.max_failure_ratio:
-        return record
-    top = "; ".join(record.describe_failures()[:3])
-    raise TooManyFailuresError(
-        f"{counts.failures:,} of {counts.inputs:,} images failed ({counts.failure_ratio:.2%}), "
-        f"more than `max_failure_ratio={config.max_failure_ratio}` allows: {top}; see "
-        f"{config.layout.table('failures')}",
-        record,
-    )

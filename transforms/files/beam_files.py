@@ -18,6 +18,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from beamvec.transforms.files import retrying, storage
 from beamvec.transforms.files.errors import StoreError, conflict, error_of_status
+from beamvec.transforms.files.globs import IS_GLOB, compile_glob
 from beamvec.transforms.files.local import read_and_hash
 from beamvec.transforms.files.storage import ListedFile
 
@@ -185,11 +186,15 @@ def rename(source: str, target: str) -> None:
 
 def match(pattern: str, limit: int | None) -> list[ListedFile]:
     """List the files that a pattern names, see `storage.match`."""
-    found = _call(pattern, FileSystems.match, [pattern], [limit])[0].metadata_list
+    start = IS_GLOB.search(pattern)
+    # What Beam's own patterns match is not quite what ours do; it lists the same for any of them.
+    wide = f"{pattern[: start.start()]}**" if start else pattern
+    found = _call(pattern, FileSystems.match, [wide], [limit])[0].metadata_list
+    is_match = compile_glob(pattern).fullmatch
     return [
         ListedFile(file.path, file.size_in_bytes, file.last_updated_in_seconds or None)
         for file in found
-        if not file.path.endswith("/")
+        if not file.path.endswith("/") and (start is None or is_match(file.path))
     ]
 
 

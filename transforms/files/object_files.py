@@ -14,6 +14,7 @@ from typing import BinaryIO, cast
 
 from beamvec.transforms.files import retrying
 from beamvec.transforms.files.errors import ConflictError, StoreError, conflict
+from beamvec.transforms.files.globs import compile_glob
 from beamvec.transforms.files.object_store import (
     ABSENT,
     PART_BYTES,
@@ -95,12 +96,7 @@ class ObjectFiles:
         if start[0] == pattern:
             found = self._store.look_up(prefix)
             return [ListedFile(prefix, found.size_bytes, found.modified_s)] if found else []
-        # Here, as its import takes most of a second.
-        from apache_beam.io.filesystem import FileSystem
-
-        # Of a set in a set, as it looks to Python, Python would warn.
-        regex = FileSystem.translate_pattern(pattern).replace("[[]", r"\[")
-        is_match = re.compile(regex).match
+        is_match = compile_glob(pattern).fullmatch
         matches: list[ListedFile] = []
         for file in self._store.list(prefix):
             if limit is not None and len(matches) >= limit:

@@ -30,6 +30,7 @@ class ImageReader(Protocol):
 
 
 _FILE = "file://"
+_LOCALHOST = "localhost/"
 
 
 def as_file_uri(path: str) -> str:
@@ -37,11 +38,18 @@ def as_file_uri(path: str) -> str:
     return _FILE + urllib.parse.quote(os.fsencode(path))
 
 
-def _path_of(uri: str) -> str:
-    """Return the path that a `file:` URI names; other URIs are returned as they are."""
+def path_of(uri: str) -> str:
+    """Return the path that a `file:` URI names; other URIs are returned as they are.
+
+    >>> path_of("file://localhost/photos/a%20b.jpg"), path_of("photos/a%20b.jpg")
+    ('/photos/a b.jpg', 'photos/a%20b.jpg')
+    """
     if not uri.startswith(_FILE):
         return uri
-    return os.fsdecode(urllib.parse.unquote_to_bytes(uri.removeprefix(_FILE)))
+    path = uri.removeprefix(_FILE)
+    if path.startswith(_LOCALHOST):
+        path = path.removeprefix(_LOCALHOST[:-1])
+    return os.fsdecode(urllib.parse.unquote_to_bytes(path))
 
 
 def place_of(ref: ImageRef) -> str:
@@ -58,7 +66,7 @@ class FileReader:
 
     def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:
         """Read the file that the place names, or the uri."""
-        return storage.try_read(_path_of(place_of(ref)), limit_bytes)
+        return storage.try_read(path_of(place_of(ref)), limit_bytes)
 
     def local_path(self, ref: ImageRef) -> str | None:
         """Return the place if it is a plain path, or the path that a `file:` URI names.
@@ -66,7 +74,7 @@ class FileReader:
         >>> FileReader().local_path(ImageRef("photos/a.jpg"))
         'photos/a.jpg'
         """
-        path = _path_of(place_of(ref))
+        path = path_of(place_of(ref))
         return path if storage.is_local(path) else None
 
 

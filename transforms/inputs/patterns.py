@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import pyarrow as pa
 
+from beamvec.embeddings import layout
+from beamvec.embeddings.unlisted import NAMED, Unlisted
 from beamvec.errors import InputError
 from beamvec.transforms.files import storage
+from beamvec.transforms.files.globs import IS_GLOB
+from beamvec.transforms.files.readers import path_of
+from beamvec.transforms.files.storage import ListedFile
+from beamvec.transforms.inputs.file_names import (
+    IMAGE_EXTENSIONS,
+    Skipped,
+    find_apple,
+    is_image_name,
+)
+from beamvec.transforms.inputs.folders import Folders
 from beamvec.transforms.inputs.look_up import look_up
 from beamvec.transforms.inputs.source import Source
 from beamvec.transforms.records.images import ImageRef
 from beamvec.transforms.records.own_columns import NO_COLUMNS
 
-IMAGE_EXTENSIONS = frozenset(
-    ".apng .avif .bmp .dds .dib .gif .heic .heif .ico .j2c .j2k .jfif .jp2 .jpe .jpeg .jpf .jpg"
-    " .jpx .pbm .pcx .pgm .png .pnm .ppm .qoi .sgi .tga .tif .tiff .webp".split()
-)
-"""What a folder is searched for, in any case. Those that this Pillow cannot decode are meant to
-end as failures: a folder of HEIC photographs must not look like an empty one."""
-
-_GLOB = re.compile(r"[*?\[]")
+_MOST_PARTS = 64
+"""Parts that a run lists in parallel: a shell makes thousands of names of one pattern."""
 
 
 @dataclass(frozen=True)
@@ -37,114 +41,151 @@ class Patterns(Source):
 
     kind = "input"
     metavar = "PATTERN"
-    help = "a file, a folder (recursive) or a quoted glob, local or gs:// or s3://; repeatable"
+    help = "files, folders (recursive) or globs, local or gs:// or s3://; repeatable"
     repeatable = True
 
     def find_columns(self) -> pa.Schema:
         """Look whether each pattern matches something."""
         for pattern in self.names:
-            if not _first_matches(pattern, 1):
-                raise InputError(_explain_no_match(pattern))
+            if self.output and _is_folder_of(pattern, self.output):
+                raise InputError(
+                    f"`output={self.output}` is the folder of `input={pattern}`: the dataset would "
+                    "lie among the images; choose another `output`"
+                )
+            if not (self._first_matches(pattern, 1) or self._may_be_empty(pattern)):
+                raise InputError(_explain_no_match(pattern, self.output))
         return NO_COLUMNS
+
+    def _may_be_empty(self, pattern: str) -> bool:
+        """Tell whether a folder or a glob may name no image; a name that is wrong never may."""
+        return self.allow_empty and (_is_folder(pattern) or bool(IS_GLOB.search(pattern)))
 
     def list_images(self) -> Iterator[ImageRef]:
         """Yield what the patterns match, one after the other."""
+        return (found for found in self.list_all() if isinstance(found, ImageRef))
+
+    def list_all(self) -> Iterator[ImageRef | Unlisted]:
+        """Yield what the patterns match, and what was left out of each."""
         for pattern in self.names:
-            yield from expand_pattern(pattern)
+            yield from list_pattern(pattern, self.output)
+
+    def split(self) -> list[Patterns]:
+        """Split into parts that can be listed in parallel."""
+        parts = min(len(self.names), _MOST_PARTS)
+        return [self.with_names(self.names[part::parts]) for part in range(parts)]
 
     def find_some(self, count: int) -> list[ImageRef]:
         """Return the first images of the first pattern."""
-        return _first_matches(self.names[0], count)
+        return self._first_matches(self.names[0], count)
+
+    def _first_matches(self, pattern: str, count: int) -> list[ImageRef]:
+        limits = (None,) if storage.is_local(path_of(pattern)) else (10, 10_000, None)
+        try:
+            for limit in limits:
+                listed = list_pattern(pattern, self.output, limit)
+                refs = (found for found in listed if isinstance(found, ImageRef))
+                if some := list(islice(refs, count)):
+                    return some
+        except OSError as error:
+            raise InputError(f"cannot list `input={pattern}`: {error}") from error
+        return []
 
 
-def expand_pattern(pattern: str, limit: int | None = None) -> Iterator[ImageRef]:
+def expand_pattern(pattern: str) -> Iterator[ImageRef]:
+    """Yield the images that a file, a folder or a glob names, see `list_pattern`."""
+    return (found for found in list_pattern(pattern) if isinstance(found, ImageRef))
+
+
+def list_pattern(
+    pattern: str, output: str = "", limit: int | None = None
+) -> Iterator[ImageRef | Unlisted]:
     """Yield the images that a file, a folder or a glob names, in no particular order.
 
-    A folder is searched recursively for `IMAGE_EXTENSIONS`, through links to folders but never in
-    circles. A glob means every file that it matches: `*` stays within a folder, `**` does not.
+    A folder is searched recursively for `IMAGE_EXTENSIONS`, through links to folders, but each of
+    them once. A glob means every file that it matches: `*` stays within a folder, `**` does not.
+    What macOS puts beside files is left out of both, unless a glob names it.
 
     Args:
         pattern: a local path, or a URI of a Beam filesystem.
+        output: where beamvec writes; what it writes there is no input.
         limit: read at most so many entries of a remote listing, to see whether there are any.
+
+    Yields:
+        The images, and in the end what was left out.
     """
+    pattern = path_of(pattern)
     if not storage.is_local(pattern):
-        yield from _expand_remote(pattern, limit)
+        yield from _list_remote(pattern, output, limit)
         return
     path = os.path.abspath(os.path.expanduser(pattern))
+    folders, skipped = Folders(output), Skipped()
     if os.path.isdir(path):
-        yield from (look_up(file) for file in _walk(path) if _is_image_name(file))
+        for file in folders.walk(path):
+            if is_image_name(file) and not find_apple(file[len(path) :]):
+                yield look_up(file)
+            else:
+                skipped.add(file)
     elif os.path.lexists(path):
         yield look_up(path)
-    elif glob := _GLOB.search(path):
-        regex = _compile_glob(path)
-        folder = os.path.dirname(path[: glob.start()])
-        yield from (look_up(file) for file in _walk(folder) if regex.match(file))
+    elif IS_GLOB.search(path):
+        for file in folders.expand(path):
+            if find_apple(file) and not find_apple(path):
+                skipped.add(file)
+            else:
+                yield look_up(file)
+    unreadable = sorted(folders.unreadable)
+    yield Unlisted(dict(skipped.counts), len(unreadable), tuple(unreadable[:NAMED]))
 
 
-def _first_matches(pattern: str, count: int) -> list[ImageRef]:
-    limits = (None,) if storage.is_local(pattern) else (10, 10_000, None)
-    try:
-        found = (list(islice(expand_pattern(pattern, limit), count)) for limit in limits)
-        return next(filter(None, found), [])
-    except OSError as error:
-        raise InputError(f"cannot list `input={pattern}`: {error}") from error
-
-
-def _explain_no_match(pattern: str) -> str:
-    if storage.is_local(pattern) and os.path.isdir(os.path.expanduser(pattern)):
-        known = " ".join(sorted(IMAGE_EXTENSIONS))
-        return f"`input={pattern}`: no images in this folder (looked for {known})"
-    if _GLOB.search(pattern):
-        return f"`input={pattern}`: no file matches this pattern; is it quoted as you meant it?"
-    return f"`input={pattern}`: no such file or folder"
-
-
-def _expand_remote(pattern: str, limit: int | None) -> Iterator[ImageRef]:
+def _list_remote(pattern: str, output: str, limit: int | None) -> Iterator[ImageRef | Unlisted]:
     # Beam reads a slash at the end as the files right below it.
-    pattern = pattern.rstrip("/")
+    pattern, skipped = pattern.rstrip("/"), Skipped()
     is_bucket = "/" not in pattern.partition("://")[2]
     found = [] if is_bucket else storage.match(pattern, limit)
-    if not found and not _GLOB.search(pattern):
-        folder = storage.match(f"{pattern}/**", limit)
-        found = [file for file in folder if _is_image_name(file.path)]
-    yield from (ImageRef(*file) for file in found)
+    is_glob = bool(IS_GLOB.search(pattern))
+    is_folder = not (found or is_glob)
+    if is_folder:
+        found = storage.match(f"{pattern}/**", limit)
+    for file in found:
+        if output and _is_own(file, output):
+            continue
+        is_apple = bool(find_apple(file.path)) and file.path != pattern and not find_apple(pattern)
+        if is_apple or (is_folder and not is_image_name(file.path)):
+            skipped.add(file.path)
+        else:
+            yield ImageRef(*file)
+    yield Unlisted(dict(skipped.counts))
 
 
-def _compile_glob(pattern: str) -> re.Pattern[str]:
-    # Here, so that whoever only wants to know the flags does not wait for Beam.
-    from apache_beam.io.filesystem import FileSystem
-
-    return re.compile(FileSystem.translate_pattern(pattern))
+def _is_own(file: ListedFile, output: str) -> bool:
+    name = file.path.removeprefix(f"{output}/")
+    return name != file.path and layout.is_own_name(name.partition("/")[0])
 
 
-def _is_image_name(path: str) -> bool:
-    return os.path.splitext(path)[1].lower() in IMAGE_EXTENSIONS
+def _is_folder(pattern: str) -> bool:
+    path = path_of(pattern)
+    return storage.is_local(path) and os.path.isdir(os.path.expanduser(path))
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """Yield the files below a folder, dangling links included; an unreadable folder is an error.
-
-    Unlike `os.walk`, this holds no list of all the names in a folder.
-    """
-    folders = [folder]
-    while folders:
-        with os.scandir(folders.pop()) as entries:
-            for entry in entries:
-                if not _is_folder(entry):
-                    yield entry.path
-                elif not _leads_back(entry.path):
-                    folders.append(entry.path)
+def _is_folder_of(pattern: str, output: str) -> bool:
+    """Tell whether a pattern is the very folder that is written to."""
+    path = path_of(pattern)
+    if not storage.is_local(path):
+        return path.rstrip("/") == output
+    path = os.path.abspath(os.path.expanduser(path))
+    return path == output or (
+        os.path.isdir(path) and os.path.isdir(output) and os.path.samefile(path, output)
+    )
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # A link to itself.
-        return False
-
-
-def _leads_back(folder: str) -> bool:
-    """Tell whether a folder is a link to one that its own path has already come through."""
-    if not os.path.islink(folder):
-        return False
-    return os.path.realpath(folder) in {os.path.realpath(up) for up in Path(folder).parents}
+def _explain_no_match(pattern: str, output: str) -> str:
+    if IS_GLOB.search(pattern) and not _is_folder(pattern):
+        return f"`input={pattern}`: no file matches this pattern; is it quoted as you meant it?"
+    if not _is_folder(pattern):
+        return f"`input={pattern}`: no such file or folder"
+    known = " ".join(sorted(IMAGE_EXTENSIONS))
+    left_out = [found for found in list_pattern(pattern, output) if isinstance(found, Unlisted)]
+    total = sum(left_out, Unlisted())
+    there = f"; there are {total.describe_files()}" if total.files else ""
+    unread = f"; could not read {', '.join(total.named)}" if total.folders else ""
+    return f"`input={pattern}`: no images in this folder (looked for {known}){there}{unread}"

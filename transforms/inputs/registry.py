@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,8 +37,10 @@ def make_source(arguments: Mapping[str, Any]) -> Source:
         raise InputError(f"{found} names the input; give one of {known}")
     (chosen,) = given
     options = {
-        option.name: arguments[option.name]
+        option.name: os.fspath(arguments[option.name])
         for option in chosen.options
         if arguments.get(option.name) is not None
     }
+    if arguments.get("allow_empty"):
+        options["allow_empty"] = True
     return chosen(make_names(arguments[chosen.kind]), **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -11,10 +10,11 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import pyarrow as pa
 
+from beamvec.embeddings.unlisted import Unlisted
 from beamvec.errors import InputError
 from beamvec.redact import redact
 from beamvec.transforms.files import storage
-from beamvec.transforms.files.readers import FILES, ImageReader
+from beamvec.transforms.files.readers import FILES, ImageReader, path_of
 from beamvec.transforms.records.images import ImageRef
 from beamvec.transforms.records.own_columns import NO_COLUMNS
 
@@ -47,6 +47,8 @@ class Source(ABC):
     Attributes:
         names: files, folders or patterns, at least one.
         columns: the user's own columns, which ride along; known after `check`.
+        allow_empty: whether there may be no image at all.
+        output: where the run writes, which is no input; empty for nowhere.
         kind: the argument of `beamvec.extract` and, with dashes, the flag.
         metavar: stands for a name in the help.
         help: a line for the flag.
@@ -56,6 +58,8 @@ class Source(ABC):
 
     names: tuple[str, ...]
     columns: pa.Schema = NO_COLUMNS
+    allow_empty: bool = False
+    output: str = ""
 
     kind: ClassVar[str]
     metavar: ClassVar[str]
@@ -77,10 +81,13 @@ class Source(ABC):
         """
         for name in self.names:
             try:
-                storage.check_store(name)
+                storage.check_store(path_of(name))
             except OSError as error:
                 raise InputError(f"`{self.kind}={name}`: {error}") from error
         return replace(self, columns=self.find_columns())
+
+    def check_shared(self) -> None:  # noqa: B027 Most kinds can be read anywhere.
+        """Raise `InputError` if workers on other machines cannot list it, as far as is known."""
 
     @abstractmethod
     def find_columns(self) -> pa.Schema:
@@ -90,17 +97,30 @@ class Source(ABC):
     def list_images(self) -> Iterator[ImageRef]:
         """Yield every image that the input names, as often as it names it, lazily."""
 
+    def list_all(self) -> Iterator[ImageRef | Unlisted]:
+        """Yield every image that the input names, and what listing it has left out."""
+        return self.list_images()
+
+    def find_again(self, ref: ImageRef) -> ImageRef:
+        """Return the ref of an earlier failure, with what this input knows of where it is."""
+        return ref
+
     def split(self: _Source) -> list[_Source]:
         """Split into parts that can be listed in parallel."""
-        return [replace(self, names=(name,)) for name in self.names]
+        return [self.with_names((name,)) for name in self.names]
+
+    def with_names(self: _Source, names: tuple[str, ...]) -> _Source:
+        """Return the same with some of the names."""
+        return replace(self, names=names)
 
     def find_some(self, count: int) -> list[ImageRef]:
-        """Return some of the images, without listing all of them.
+        """Return some of the images, without listing all of them."""
+        return list(islice(self.list_images(), count))
 
-        None of what can be read only once, such as a pipe.
-        """
-        names = tuple(filter(_can_be_read_again, self.names))
-        return list(islice(replace(self, names=names).list_images(), count)) if names else []
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What whoever starts the run should know of the input."""
+        return ()
 
     @property
     def reader(self) -> ImageReader:
@@ -115,10 +135,6 @@ class Source(ABC):
     def describe(self) -> tuple[str, ...]:
         """Return the names as they may be shown, without passwords."""
         return tuple(map(redact, self.names))
-
-
-def _can_be_read_again(name: str) -> bool:
-    return not storage.is_local(name) or os.path.isfile(os.path.expanduser(name))
 
 
 def make_names(value: str | Sequence[str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -99,6 +99,14 @@ def read_known(part: WrittenPart) -> Iterator[RefBlock]:
             yield RefBlock(tuple(map(ImageRef, *(column.to_pylist() for column in batch.columns))))
 
 
+def read_embedded(part: WrittenPart, columns: pa.Schema) -> Iterator[RefBlock]:
+    """Yield the images of an `embeddings` file, with the values of the manifest's own columns.
+
+    What follows from these is told, and nothing else: the whole file is not read to check it.
+    """
+    return read_failed(part._replace(written=None), columns)
+
+
 def read_failed(part: WrittenPart, columns: pa.Schema) -> Iterator[RefBlock]:
     """Yield the images of a `failures` file, with the values of the manifest's own columns."""
     with _open(part) as file:
@@ -114,7 +122,10 @@ def read_failed(part: WrittenPart, columns: pa.Schema) -> Iterator[RefBlock]:
 
 
 def select_missing(
-    refs: Iterable[ImageRef], known: Iterable[ImageRef], failed: Iterable[ImageRef]
+    refs: Iterable[ImageRef],
+    known: Iterable[ImageRef],
+    failed: Iterable[ImageRef],
+    embedded: Iterable[ImageRef] = (),
 ) -> tuple[list[ImageRef], Account]:
     """Decide what to do with some of the input, given all that the dataset has of the same uris.
 
@@ -122,6 +133,7 @@ def select_missing(
         refs: the input's refs.
         known: the dataset's images, as they were when they were embedded.
         failed: the dataset's failures.
+        embedded: the dataset's images again, with their own columns, if it has any.
 
     Returns:
         What to embed, and the account of what is not: inputs that are known, and one input less
@@ -132,11 +144,17 @@ def select_missing(
     again = [ref for ref in refs if ref.uri in known_at]
     missing = [ref for ref in refs if ref.uri not in known_at]
     changed = sorted({ref.uri for ref in again if _differs(ref, known_at[ref.uri])})
+    columns_at = {image.uri: repr(image.columns) for image in embedded}  # NaN is like NaN here.
+    relabelled = sorted(
+        {ref.uri for ref in again if columns_at.get(ref.uri, now := repr(ref.columns)) != now}
+    )
     account = Account(
         inputs=-len(failed_at),
         known=len(again),
         changed=len(changed),
         changed_uris=tuple(changed[:NAMED]),
+        relabelled=len(relabelled),
+        relabelled_uris=tuple(relabelled[:NAMED]),
     )
     named = {ref.uri for ref in missing}
     missing += [ref for uri, ref in failed_at.items() if uri not in named]
@@ -155,10 +173,17 @@ class SelectMissing(beam.PTransform[Any, Any]):
     Args:
         dataset: its folder.
         columns: the manifest's own columns.
+        find_again: tells where an image is now that failed before, and that the input lacks.
     """
 
-    def __init__(self, dataset: Layout, columns: pa.Schema):
+    def __init__(
+        self,
+        dataset: Layout,
+        columns: pa.Schema,
+        find_again: Callable[[ImageRef], ImageRef] | None = None,
+    ):
         super().__init__()
+        self._find_again = find_again
         self._dataset = dataset
         self._columns = columns
 
@@ -178,13 +203,21 @@ class SelectMissing(beam.PTransform[Any, Any]):
             | "ReadFailed" >> beam.FlatMap(read_failed, self._columns).with_output_types(RefBlock)
         )
         sides = {"refs": blocks, "known": known, "failed": failed}
+        if self._columns.names:
+            sides["embedded"] = (
+                blocks.pipeline
+                | "EmbeddedFiles" >> beam.Create([layout.EMBEDDINGS_DIR])
+                | "ListEmbeddedFiles" >> list_all.with_output_types(WrittenPart)
+                | "ReadEmbedded"
+                >> beam.FlatMap(read_embedded, self._columns).with_output_types(RefBlock)
+            )
         split = beam.FlatMap(split_block, _BUCKETS).with_output_types(tuple[int, RefBlock])
         parts = {side: found | f"Split{side.title()}" >> split for side, found in sides.items()}
         selected = (
             parts
             | "GroupByUri" >> beam.CoGroupByKey()
             | "Select"
-            >> beam.FlatMap(_select)
+            >> beam.FlatMap(_select, self._find_again)
             .with_output_types(RefBlock)
             .with_outputs(ACCOUNTS, main="missing")
         )
@@ -193,10 +226,13 @@ class SelectMissing(beam.PTransform[Any, Any]):
 
 def _select(
     element: tuple[int, dict[str, Iterable[RefBlock]]],
+    find_again: Callable[[ImageRef], ImageRef] | None,
 ) -> Iterator[RefBlock | TaggedOutput[str, Any]]:
     sides = {
         side: [ref for block in blocks for ref in block.refs] for side, blocks in element[1].items()
     }
-    missing, account = select_missing(sides["refs"], sides["known"], sides["failed"])
+    if find_again:
+        sides["failed"] = list(map(find_again, sides["failed"]))
+    missing, account = select_missing(**sides)
     yield TaggedOutput(ACCOUNTS, account)
     yield RefBlock(missing)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from beamvec.embeddings.run_record import FileRecord
+from beamvec.embeddings.unlisted import Unlisted
 from beamvec.transforms.records.chunks import Effort
 
 ACCOUNTS = "accounts"
@@ -28,7 +29,7 @@ ErrorKey = tuple[str, str, str]
 """Stage, error type and cause of failures."""
 
 NAMED = 5
-"""How many changed images an account names."""
+"""How many changed images, and the like, an account names."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class Account:
         known: inputs of an append that the dataset holds already; not among `inputs`.
         changed: how many of them have another size or time than when they were embedded.
         changed_uris: the first of those in alphabetical order.
+        relabelled: how many of them have other values in the user's own columns than there.
+        relabelled_uris: the first of those in alphabetical order.
+        unlisted: what listing the input has left out.
         input_digest: sum of the refs' digests modulo 2**256, the same in any order.
         files: the parts that were written, by table and name.
     """
@@ -68,6 +72,9 @@ class Account:
     known: int = 0
     changed: int = 0
     changed_uris: tuple[str, ...] = ()
+    relabelled: int = 0
+    relabelled_uris: tuple[str, ...] = ()
+    unlisted: Unlisted = field(default_factory=Unlisted)
     input_digest: int = 0
     files: dict[str, FileRecord] = field(default_factory=dict)
 
@@ -87,10 +94,17 @@ class Account:
             images_at=self.images_at + other.images_at,
             known=self.known + other.known,
             changed=self.changed + other.changed,
-            changed_uris=tuple(sorted(self.changed_uris + other.changed_uris)[:NAMED]),
+            changed_uris=_name_first(self.changed_uris, other.changed_uris),
+            relabelled=self.relabelled + other.relabelled,
+            relabelled_uris=_name_first(self.relabelled_uris, other.relabelled_uris),
+            unlisted=self.unlisted + other.unlisted,
             input_digest=(self.input_digest + other.input_digest) % 2**256,
             files={**self.files, **other.files},
         )
+
+
+def _name_first(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(a + b)[:NAMED])
 
 
 def add_errors(
