@@ -54,6 +54,8 @@ setup(
             "onnxscript>=0.3,<1",
             "onnxruntime>=1.20,<2",
         ],
+        "heif": ["pillow-heif>=1.0,<2"],
+        "jxl": ["pillow-jxl-plugin>=1.3.4,<2"],
         "yaml": ["apache-beam[yaml]"],
         # Rivals in the benchmarks, which say so where one is missing; too large for the lock file.
         "bench": [
@@ -85,6 +87,8 @@ setup(
         ],
         "dev": [
             "hypothesis>=6.100",
+            "pillow-heif>=1.0,<2",
+            "pillow-jxl-plugin>=1.3.4,<2",
             "playwright>=1.50,<2",
             "mypy>=1.15",
             "pytest>=8.3",

@@ -30,6 +30,7 @@ refs = st.lists(
         st.none() | st.integers(0, 3),
         st.none() | st.floats(0, 2),
         st.tuples(st.none() | texts | st.integers()),
+        st.none(),
     ),
     max_size=40,
 )

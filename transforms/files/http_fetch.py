@@ -143,7 +143,7 @@ class Fetcher:
         refusal = find_refusal(tags, product_of(self._settings.user_agent))
         if refusal and not self._settings.ignore_robots_tag:
             reason = f"its owner refuses it: X-Robots-Tag {refusal}"
-            raise RobotsTagError(errno.EACCES, f"{reason} (`ignore_robots_tag` reads it)")
+            raise RobotsTagError(errno.EACCES, f"{reason} (--ignore-robots-tag reads it)")
         if response.status == 200:
             return _Hop(content=read_body(response, limit_bytes))
         response.read(_DRAINED_BYTES)

@@ -117,6 +117,6 @@ class Guard:
                 raise ForbiddenAddressError(
                     errno.EACCES,
                     f"the host has the address {address} ({kind}), which is not connected to "
-                    "unless by `allow_private_hosts`",
+                    "unless by --allow-private-hosts",
                 )
         return addresses
