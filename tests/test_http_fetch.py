@@ -515,3 +515,17 @@ def test_what_urllib3_logs_has_no_query(server, caplog):
     with contextlib.suppress(OSError):
         Fetcher(OPEN).read(server.url("x.jpg?signature=secret"))
     assert "secret" not in caplog.text
+
+
+def test_hosts_of_ipv6_are_hosts_too():
+    try:
+        running = web_server.Server("::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    running.server_close()
+    with web_server.serve("::1") as server:
+        server.answers["/a.jpg"] = content(DATA)
+        with pytest.raises(ForbiddenAddressError, match=r"the address ::1 \(loopback\)"):
+            Fetcher(UrlSettings()).read(server.url("a.jpg", "[::1]"))
+        assert Fetcher(OPEN).read(server.url("a.jpg", "[::1]")) == DATA
+        assert [headers["Host"] for _, headers in server.requests] == [f"[::1]:{server.port}"]
