@@ -112,6 +112,8 @@ class Guard:
             StoreError: if there is no such host.
         """
         addresses = self.resolve(host, port)
+        if not addresses:
+            raise StoreError(errno.EIO, "there is no host of this name")
         for address in addresses:
             if kind := self.explain_refusal(address):
                 raise ForbiddenAddressError(
