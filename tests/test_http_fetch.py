@@ -172,7 +172,7 @@ def test_a_host_says_when_to_come_back(server, monkeypatch):
 
 def test_nobody_waits_for_a_day(server):
     server.answers["/x.jpg"] = content(b"", 503, Retry_After="86400")
-    with pytest.raises(OSError, match="the host answers 503; tried 1 times"):
+    with pytest.raises(OSError, match="the host answers 503 Service Unavailable; tried 1 times"):
         Fetcher(OPEN).read(server.url("x.jpg"))
 
 
@@ -185,7 +185,7 @@ ENDS = {
     "no http": (web_server.raw(b"SSH-2.0-x\r\n\r\n"), "the answer is no HTTP"),
     "no answer": (web_server.raw(b""), "the connection broke: the host closed it"),
     "long header": (web_server.raw(b"HTTP/1.1 200 OK\r\nA: " + b"x" * 70_000), "no HTTP"),
-    "503": (content(b"", 503), "the host answers 503; tried "),
+    "503": (content(b"", 503), "the host answers 503 Service Unavailable; tried "),
     "packed as nothing known": (content(DATA, Content_Encoding="br"), "packed as 'br', unasked"),
     "not packed": (content(DATA, Content_Encoding="gzip"), "said to be compressed, but is not"),
     "packed and cut": (
@@ -209,9 +209,9 @@ def test_what_is_not_whole_is_an_error_and_disturbs_no_other(server, end):
 
 
 SLOW = {
-    "drip": (web_server.drip, TooSlowError, "takes longer than 0.4 s"),
-    "drip of a header": (web_server.drip_header, TooSlowError, "takes longer than 0.4 s"),
-    "silence": (web_server.silent, OSError, "silent for 0.2 s|takes longer than 0.4 s"),
+    "drip": (web_server.drip, TooSlowError, "takes longer than the 0.4 s"),
+    "drip of a header": (web_server.drip_header, TooSlowError, "takes longer than the 0.4 s"),
+    "silence": (web_server.silent, OSError, "silent for 0.2 s|takes longer than the 0.4 s"),
 }
 
 
@@ -328,7 +328,7 @@ def test_what_is_no_url_is_an_error(url):
     "host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "127.1", "[::ffff:127.0.0.1]", "0"]
 )
 def test_this_machine_is_not_connected_to_unless_asked(server, host):
-    with pytest.raises(ForbiddenAddressError, match="`allow_private_hosts`"):
+    with pytest.raises(ForbiddenAddressError, match="unless by --allow-private-hosts"):
         Fetcher(UrlSettings()).read(server.url("a.jpg", host))
     assert server.connections == 0
 
@@ -515,3 +515,17 @@ def test_what_urllib3_logs_has_no_query(server, caplog):
     with contextlib.suppress(OSError):
         Fetcher(OPEN).read(server.url("x.jpg?signature=secret"))
     assert "secret" not in caplog.text
+
+
+def test_hosts_of_ipv6_are_hosts_too():
+    try:
+        running = web_server.Server("::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    running.server_close()
+    with web_server.serve("::1") as server:
+        server.answers["/a.jpg"] = content(DATA)
+        with pytest.raises(ForbiddenAddressError, match=r"the address ::1 \(loopback\)"):
+            Fetcher(UrlSettings()).read(server.url("a.jpg", "[::1]"))
+        assert Fetcher(OPEN).read(server.url("a.jpg", "[::1]")) == DATA
+        assert [headers["Host"] for _, headers in server.requests] == [f"[::1]:{server.port}"]

@@ -80,6 +80,8 @@ def test_all_addresses_of_a_host_are_looked_at():
     guard = Guard(lambda *_: ["8.8.8.8", "fd00::1"])
     with pytest.raises(ForbiddenAddressError, match=r"the address fd00::1 \(private\)"):
         guard.find_addresses("host", 80)
+    with pytest.raises(StoreError, match="there is no host of this name"):
+        Guard(lambda *_: []).find_addresses("host", 80)
     assert list(Guard(lambda *_: PUBLIC).find_addresses("host", 80)) == list(PUBLIC)
 
 

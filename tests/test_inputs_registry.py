@@ -20,6 +20,11 @@ from beamvec.transforms.inputs.uri_list import UriList
         ({"manifest": "m.csv", "uri_column": None}, Manifest(("m.csv",))),
         ({"manifest": "m.csv", "uri_column": "path"}, Manifest(("m.csv",), uri_column="path")),
         ({"input": "photos", "output": "out"}, Patterns(("photos",))),
+        ({"input": "photos", "allow_private_hosts": False}, Patterns(("photos",))),
+        (
+            {"input_list": "l", "connections_per_host": 4, "fetch_timeout": 1.5},
+            UriList(("l",), connections_per_host=4, fetch_timeout=1.5),
+        ),
     ],
 )
 def test_the_argument_names_the_kind(arguments, source):
@@ -34,6 +39,12 @@ def test_the_argument_names_the_kind(arguments, source):
         ({"input": "a", "input_list": "b"}, "`input` and `input_list` names the input"),
         ({"input": []}, "`input` is empty"),
         ({"manifest": ""}, "`manifest` is empty"),
+        ({"input": "a", "uri_column": "b"}, "`uri_column` means nothing with `input`; it goes"),
+        (
+            {"input_list": "a", "id_column": "b"},
+            "nothing with `input_list`; it goes with `manifest`",
+        ),
+        ({"input": "a", "allow_private_hosts": True}, "it goes with `input_list` or `manifest`"),
     ],
 )
 def test_one_kind_is_needed(arguments, told):

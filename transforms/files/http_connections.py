@@ -13,6 +13,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -20,9 +21,6 @@ from urllib3.exceptions import ConnectTimeoutError
 
 from beamvec.redact import redact
 from beamvec.transforms.files.http_guard import Guard
-
-_MAX_IDLE = 64
-"""Connections that are kept for the next request, to all hosts together."""
 
 _MAX_IDLE_S = 30.0
 _MAX_ADDRESSES = 4
@@ -176,7 +174,11 @@ class Connection:
             )
         else:
             self._connection = HTTPConnection(address, origin.port, timeout=timeout_s)
-        self._connection.connect()
+        try:
+            self._connection.connect()
+        except BaseException:
+            self._connection.close()
+            raise
         self._socket = _TimedSocket(self._connection.sock)
         self._connection.sock = self._socket
         self.idle_since = 0.0
@@ -208,13 +210,20 @@ class Connection:
 
 
 class Connections:
-    """Makes connections, and keeps those that may be used again; for many threads."""
+    """Makes connections, and keeps those that may be used again; for many threads.
 
-    def __init__(self, guard: Guard, connect_timeout_s: float):
+    Args:
+        guard: finds addresses.
+        connect_timeout_s: how long each may take to connect.
+        max_idle: how many are kept for the next request, to all hosts together.
+    """
+
+    def __init__(self, guard: Guard, connect_timeout_s: float, max_idle: int):
         self._guard = guard
         self._connect_timeout_s = connect_timeout_s
-        self._context = ssl.create_default_context()
+        self._max_idle = max_idle
         self._idle: list[Connection] = []
+        self._context = ssl.create_default_context()
         self._turn = threading.Lock()
 
     def __del__(self) -> None:
@@ -247,7 +256,7 @@ class Connections:
         connection.idle_since = time.monotonic()
         with self._turn:
             self._idle.append(connection)
-            oldest = self._idle.pop(0) if len(self._idle) > _MAX_IDLE else None
+            oldest = self._idle.pop(0) if len(self._idle) > self._max_idle else None
         if oldest:
             oldest.close()
 
@@ -259,14 +268,11 @@ class Connections:
             urllib3.exceptions.HTTPError: if none does.
         """
         addresses = self._guard.find_addresses(origin.host, origin.port)
-        for address in addresses[: _MAX_ADDRESSES - 1]:
-            if address == addresses[-1]:
-                break
-            try:
+        *others, last = addresses[:_MAX_ADDRESSES]
+        for address in others:
+            with suppress(ConnectTimeoutError):  # A refusal is one of these too.
                 return self._connect(origin, address, deadline)
-            except ConnectTimeoutError:  # A refusal is one of these too.
-                continue
-        return self._connect(origin, addresses[-1], deadline)
+        return self._connect(origin, last, deadline)
 
     def _connect(self, origin: Origin, address: str, deadline: Deadline) -> Connection:
         timeout_s = deadline.wait_s(self._connect_timeout_s)

@@ -55,9 +55,11 @@ def error_of_answer(status: int, retry_after: str | None) -> OSError:
     """Return the error that an answer means which is no image.
 
     >>> error_of_answer(404, None), error_of_answer(429, "7").retry_after_s
-    (FileNotFoundError(2, 'the host answers 404'), 7.0)
+    (FileNotFoundError(2, 'the host answers 404 Not Found'), 7.0)
     """
-    reason = f"the host answers {status}" + ("" if status != 206 else ", a part, unasked")
+    # Failures are counted by the words of their messages, without the numbers.
+    words = http.client.responses.get(status, "which is no known status")
+    reason = f"the host answers {status} {words}"
     if status in (404, 410):
         return FileNotFoundError(errno.ENOENT, reason)
     if status in (401, 402, 403, 407, 451):
@@ -85,7 +87,10 @@ def _seconds_until(retry_after: str | None) -> float | None:
 def explain(error: Exception, deadline: Deadline, settings: UrlSettings) -> OSError:
     """Return the error for what a connection, urllib3 or `http.client` raised."""
     if deadline.is_over:
-        return TooSlowError(errno.ETIMEDOUT, f"takes longer than {settings.fetch_timeout_s:g} s")
+        return TooSlowError(
+            errno.ETIMEDOUT,
+            f"takes longer than the {settings.fetch_timeout_s:g} s of --fetch-timeout",
+        )
     cause = _find_cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return StoreError(errno.EIO, f"the host's certificate is not valid: {cause.verify_message}")

@@ -31,6 +31,7 @@ MAX_REDIRECTS = 10
 
 _PORTS = {"http": 80, "https": 443}
 _REDIRECTS = (301, 302, 303, 307, 308)
+_IDLE_CONNECTIONS = 64
 _DRAINED_BYTES = 1 << 16
 """What is read of a body that nobody needs, so that the connection can be used again."""
 
@@ -54,8 +55,11 @@ class Fetcher:
     def __init__(self, settings: UrlSettings, guard: Guard | None = None):
         allowed = Guard(explain_refusal=allow_all) if settings.allow_private_hosts else Guard()
         self._settings = settings
-        self._connections = Connections(guard or allowed, settings.connect_timeout_s)
-        self._turns = Turns(settings.connections_per_host)
+        per_host = settings.connections_per_host
+        self._connections = Connections(
+            guard or allowed, settings.connect_timeout_s, max(_IDLE_CONNECTIONS, per_host)
+        )
+        self._turns = Turns(per_host)
         self._down = DownHosts()
 
     def read(self, url: str, limit_bytes: int | None = None) -> bytes:
@@ -143,7 +147,7 @@ class Fetcher:
         refusal = find_refusal(tags, product_of(self._settings.user_agent))
         if refusal and not self._settings.ignore_robots_tag:
             reason = f"its owner refuses it: X-Robots-Tag {refusal}"
-            raise RobotsTagError(errno.EACCES, f"{reason} (`ignore_robots_tag` reads it)")
+            raise RobotsTagError(errno.EACCES, f"{reason} (--ignore-robots-tag reads it)")
         if response.status == 200:
             return _Hop(content=read_body(response, limit_bytes))
         response.read(_DRAINED_BYTES)

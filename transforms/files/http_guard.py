@@ -112,11 +112,13 @@ class Guard:
             StoreError: if there is no such host.
         """
         addresses = self.resolve(host, port)
+        if not addresses:
+            raise StoreError(errno.EIO, "there is no host of this name")
         for address in addresses:
             if kind := self.explain_refusal(address):
                 raise ForbiddenAddressError(
                     errno.EACCES,
                     f"the host has the address {address} ({kind}), which is not connected to "
-                    "unless by `allow_private_hosts`",
+                    "unless by --allow-private-hosts",
                 )
         return addresses

@@ -28,7 +28,7 @@ def make_source(arguments: Mapping[str, Any]) -> Source:
     """Make the one source that some arguments name, by the kinds' and their options' names.
 
     Raises:
-        InputError: if they name none or several.
+        InputError: if they name none or several, or have an option that it does not take.
     """
     given = [kind for kind in SOURCES if arguments.get(kind.kind) is not None]
     if len(given) != 1:
@@ -36,6 +36,12 @@ def make_source(arguments: Mapping[str, Any]) -> Source:
         known = ", ".join(f"`{kind.kind}`" for kind in SOURCES)
         raise InputError(f"{found} names the input; give one of {known}")
     (chosen,) = given
+    for option in list_options():
+        if arguments.get(option.name) not in (None, False) and option not in chosen.options:
+            takers = " or ".join(f"`{kind.kind}`" for kind in SOURCES if option in kind.options)
+            raise InputError(
+                f"`{option.name}` means nothing with `{chosen.kind}`; it goes with {takers}"
+            )
     options = {
         option.name: os.fspath(arguments[option.name])
         for option in chosen.options
