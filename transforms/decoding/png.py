@@ -65,10 +65,11 @@ def reduce_png(data: bytes) -> bytes:
     before, pixels, behind = _part(data)
     if not pixels or not all(map(_is_plain, before)):
         return data
-    if not all(chunk.is_whole for chunk in pixels) and behind:
-        _check_stream([chunk.body(data) for chunk in pixels])
-    if not behind:  # Cut short: the decoder tells whether all pixels are there.
-        return data
+    is_whole = behind and all(chunk.is_whole for chunk in pixels)
+    if not is_whole and not _is_complete([chunk.body(data) for chunk in pixels]):
+        if behind:
+            raise OSError("the compressed pixels of this PNG are damaged: they end too early")
+        return data  # Cut short: the decoder tells whether all pixels are there.
     kept = [chunk for chunk in before if chunk.type in _CRITICAL or _holds_exif(chunk, data)]
     kept += pixels
     kept += [chunk for chunk in behind if chunk.is_whole and _holds_exif(chunk, data)]
@@ -124,8 +125,11 @@ def _walk(data: bytes) -> Iterator[_Chunk]:
         start = end
 
 
-def _check_stream(pieces: list[bytes]) -> None:
-    """Raise if what a wrong checksum tells of has reached the pixels: zlib has one of its own."""
+def _is_complete(pieces: list[bytes]) -> bool:
+    """Tell whether the compressed pixels come to their end; raise `OSError` if they are damaged.
+
+    A wrong checksum of a chunk does not tell whether that has reached them: zlib has its own.
+    """
     stream = zlib.decompressobj()
     try:
         for piece in pieces:
@@ -135,5 +139,4 @@ def _check_stream(pieces: list[bytes]) -> None:
                 left = stream.unconsumed_tail
     except zlib.error as error:
         raise OSError(f"the compressed pixels of this PNG are damaged: {error}") from error
-    if not stream.eof:
-        raise OSError("the compressed pixels of this PNG are damaged: they end too early")
+    return stream.eof
