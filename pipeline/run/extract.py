@@ -31,6 +31,8 @@ def extract(
     input_list: Path | None = None,
     manifest: Path | None = None,
     uri_column: str | None = None,
+    input_parquet: Path | Sequence[Path] | None = None,
+    image_column: str | None = None,
     model: Path = DEFAULT_MODEL,
     spec: Mapping[str, Any] | None = None,
     resize: Resize | None = None,
@@ -56,11 +58,13 @@ def extract(
 
     Args:
         input: a file, a folder (recursive) or a glob, or several of them, on any Beam filesystem.
-            One of `input`, `input_list` and `manifest` must be given.
+            One of `input`, `input_list`, `manifest` and the others that name images must be given.
         output: the dataset's folder.
         input_list: a text file with one URI a line.
         manifest: a CSV or Parquet file whose other columns ride along.
         uri_column: the manifest's column of URIs; None means `uri`.
+        input_parquet: Parquet files with images as bytes: files, folders or globs.
+        image_column: the column of images in Parquet; None means the one that looks so.
         model: a TF-Hub or Kaggle URL, or the path of a SavedModel, an ONNX file or OpenVINO's IR.
         spec: fields of `ModelSpec`, such as `{"scale": 1, "pool": "mean"}`, which go before what is
             said beside the model.

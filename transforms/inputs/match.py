@@ -23,6 +23,10 @@ def list_blocks(source: Source) -> Iterator[RefBlock]:
         yield RefBlock(block)
 
 
+def _split(source: Source) -> list[Source]:
+    return source.split()
+
+
 class MatchImages(beam.PTransform[Any, Any]):
     """List the images of the input, as often as it names them: nothing -> `RefBlock`."""
 
@@ -34,6 +38,9 @@ class MatchImages(beam.PTransform[Any, Any]):
         """Apply the transform."""
         return (
             pipeline
-            | "Inputs" >> beam.Create(self._source.split())
+            | "Inputs" >> beam.Create([self._source])
+            # On a worker: there may be more parts than a job's description can hold.
+            | "SplitInputs" >> beam.FlatMap(_split)
+            | "SpreadInputs" >> beam.Reshuffle()
             | "ListImages" >> beam.FlatMap(list_blocks).with_output_types(RefBlock)
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 from beamvec.errors import InputError
 from beamvec.transforms.inputs.manifest import Manifest
+from beamvec.transforms.inputs.parquet_files import ParquetFiles
 from beamvec.transforms.inputs.patterns import Patterns
 from beamvec.transforms.inputs.source import Source, make_names
 from beamvec.transforms.inputs.uri_list import UriList
@@ -15,6 +16,7 @@ SOURCES: tuple[type[Source], ...] = (
     Patterns,
     UriList,
     Manifest,
+    ParquetFiles,
 )
 
 

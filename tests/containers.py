@@ -1,0 +1,56 @@
+"""The same images as files of their own and in containers of every kind."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import samples
+
+HF_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def make_contents(count: int = 12) -> dict[str, bytes]:
+    """Return images in several formats by name, the third and the last of them broken."""
+    contents = {}
+    for seed in range(count):
+        suffix, format_ = [("jpg", "JPEG"), ("png", "PNG"), ("webp", "WEBP")][seed % 3]
+        contents[f"{seed:04d}.{suffix}"] = samples.encode(samples.make_image(seed), format_)
+    for name in (sorted(contents)[2], sorted(contents)[-1]):
+        contents[name] = contents[name][: len(contents[name]) // 3]
+    return contents
+
+
+def write_folder(folder: Path, contents: Mapping[str, bytes]) -> Path:
+    """Write each image as a file."""
+    folder.mkdir()
+    for name, content in contents.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def write_parquet(path: Path, contents: Mapping[str, bytes], rows_per_group: int = 5) -> Path:
+    """Write images as Hugging Face does, with a label beside each."""
+    images = [{"bytes": content, "path": name} for name, content in contents.items()]
+    columns = {"image": pa.array(images, HF_IMAGE), "label": pa.array(range(len(images)))}
+    pq.write_table(pa.table(columns), path, row_group_size=rows_per_group)
+    return path
+
+
+def write_tar(path: Path, contents: Mapping[str, bytes]) -> Path:
+    """Write members in the order of `contents`."""
+    with tarfile.open(path, "w") as tar:
+        for name, content in contents.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+WRITERS = {"parquet": write_parquet}
+"""What writes containers, by their extension."""
