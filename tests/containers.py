@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import samples
+from beamvec.transforms.files.readers import RunReader
 
 HF_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -52,5 +54,29 @@ def write_tar(path: Path, contents: Mapping[str, bytes]) -> Path:
     return path
 
 
-WRITERS = {"parquet": write_parquet}
+def write_zip(path: Path, contents: Mapping[str, bytes]) -> Path:
+    """Write members in the order of `contents`, every second one deflated."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for i, (name, content) in enumerate(contents.items()):
+            archive.writestr(name, content, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)[i % 2])
+    return path
+
+
+WRITERS = {"parquet": write_parquet, "tar": write_tar, "zip": write_zip}
 """What writes containers, by their extension."""
+
+
+def read_all(source, refs=None, limit_bytes=None):
+    """Return what a source's images hold by uri, and what could not be read."""
+    source = source.check()
+    assert isinstance(source.reader, RunReader)
+    return read_refs(source, list(source.list_images()) if refs is None else refs, limit_bytes)
+
+
+def read_refs(source, refs, limit_bytes=None):
+    results = [(refs[i].uri, result) for i, result in source.reader.read_run(refs, limit_bytes)]
+    assert len(results) == len(refs)
+    return (
+        {uri: r.data for uri, r in results if not r.error},
+        {uri: r.error for uri, r in results if r.error},
+    )

@@ -7,28 +7,11 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from containers import HF_IMAGE, make_contents, write_parquet
+from containers import HF_IMAGE, make_contents, read_all, read_refs, write_parquet
 
 from beamvec.errors import InputError
-from beamvec.transforms.files.readers import RunReader
 from beamvec.transforms.inputs import parquet_files
 from beamvec.transforms.inputs.parquet_files import ParquetFiles
-
-
-def read_all(source, refs=None, limit_bytes=None):
-    """Return what a source's images hold by uri, and what could not be read."""
-    source = source.check()
-    assert isinstance(source.reader, RunReader)
-    return read_refs(source, list(source.list_images()) if refs is None else refs, limit_bytes)
-
-
-def read_refs(source, refs, limit_bytes=None):
-    results = [(refs[i].uri, result) for i, result in source.reader.read_run(refs, limit_bytes)]
-    assert len(results) == len(refs)
-    return (
-        {uri: r.data for uri, r in results if not r.error},
-        {uri: r.error for uri, r in results if r.error},
-    )
 
 
 @pytest.mark.parametrize("rows_per_group", [1, 5, 300])

@@ -33,6 +33,8 @@ def extract(
     uri_column: str | None = None,
     input_parquet: Path | Sequence[Path] | None = None,
     image_column: str | None = None,
+    input_tar: Path | Sequence[Path] | None = None,
+    input_zip: Path | Sequence[Path] | None = None,
     model: Path = DEFAULT_MODEL,
     spec: Mapping[str, Any] | None = None,
     resize: Resize | None = None,
@@ -65,6 +67,8 @@ def extract(
         uri_column: the manifest's column of URIs; None means `uri`.
         input_parquet: Parquet files with images as bytes: files, folders or globs.
         image_column: the column of images in Parquet; None means the one that looks so.
+        input_tar: tar files of images, such as WebDataset's: files, folders or globs.
+        input_zip: zip files of images, likewise.
         model: a TF-Hub or Kaggle URL, or the path of a SavedModel, an ONNX file or OpenVINO's IR.
         spec: fields of `ModelSpec`, such as `{"scale": 1, "pool": "mean"}`, which go before what is
             said beside the model.

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from beamvec.transforms.files import retrying, storage
 
@@ -15,6 +15,9 @@ BLOCK_BYTES = 8 << 20
 
 GAP_BYTES = 1 << 20
 """What is rather read and thrown away than skipped: about what a request to a store costs."""
+
+
+_LOCAL_BUFFER_BYTES = 1 << 16
 
 
 class Range(NamedTuple):
@@ -32,7 +35,8 @@ class Range(NamedTuple):
 class RangedFile(io.RawIOBase):
     """A file whose reads give all that they ask for, up to its end, trying again what may pass."""
 
-    def __init__(self, file: io.RawIOBase):
+    def __init__(self, file: io.RawIOBase, is_local: bool = True):
+        self.is_local = is_local
         self._file = file
         self._at = 0
         self.size_bytes = file.seek(0, io.SEEK_END)
@@ -77,14 +81,29 @@ class RangedFile(io.RawIOBase):
 
 
 @contextmanager
+def buffered(file: RangedFile) -> Iterator[io.BufferedReader]:
+    """Read a file in larger parts than are asked for, for whoever goes through all of it.
+
+    Of one on another machine these are blocks, so that it is read from end to end: that costs less
+    than a request for each thing in it. What is skipped of a local one is not read.
+    """
+    size = _LOCAL_BUFFER_BYTES if file.is_local else BLOCK_BYTES
+    reader = io.BufferedReader(cast(io.RawIOBase, file), size)
+    try:
+        yield reader
+    finally:
+        reader.detach()
+
+
+@contextmanager
 def open_file(uri: str) -> Iterator[RangedFile]:
     """Open a file, as it is stored, for reads of just the bytes that are asked for.
 
     Raises:
         OSError: if it cannot be read.
     """
-    with storage.open_ranged(uri) as file, RangedFile(file) as ranged:
-        yield ranged
+    with storage.open_ranged(uri) as file:
+        yield RangedFile(file, storage.is_local(uri))
 
 
 def read_ranges(file: RangedFile, ranges: Sequence[Range]) -> Iterator[tuple[int, bytes | OSError]]:

@@ -63,7 +63,7 @@ class ContainerReader:
                 wanted = []
                 for i, member in self._find(path, file, numbered):
                     if isinstance(member, Member):
-                        wanted.append(Wanted(i, member.at, path, limit_bytes))
+                        wanted.append(Wanted(i, member.at, limit_bytes))
                     else:
                         pending.remove(i)
                         yield i, ReadResult(b"", member, 0)

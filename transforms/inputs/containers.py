@@ -8,8 +8,9 @@ chunk is of one run, so that its images lie side by side and are read together.
 from __future__ import annotations
 
 import os
+import urllib.parse
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -24,7 +25,7 @@ from beamvec.transforms.files.readers import ImageReader
 from beamvec.transforms.files.storage import ListedFile, ReadResult
 from beamvec.transforms.inputs.container_names import is_compressed
 from beamvec.transforms.inputs.look_up import look_up
-from beamvec.transforms.inputs.patterns import expand_pattern
+from beamvec.transforms.inputs.patterns import IMAGE_EXTENSIONS, expand_pattern
 from beamvec.transforms.inputs.source import Source
 from beamvec.transforms.records.images import ImageRef, Member
 
@@ -52,14 +53,14 @@ class Found(NamedTuple):
         name: its name there, of its own.
         size_bytes: its size, None where the container does not tell.
         at: where it is, for `read_members`.
-        run: the run that it is in, None for the next `RUN_IMAGES` in the order of the listing.
+        run: the run that it is in.
         columns: values of the container's own columns.
     """
 
     name: str
     size_bytes: int | None
     at: Any
-    run: int | None = None
+    run: int = 0
     columns: tuple[Any, ...] = ()
 
 
@@ -69,14 +70,16 @@ class Wanted(NamedTuple):
     Attributes:
         number: its place among those asked for.
         at: where it is, as `list_members` found it.
-        path: of the container.
         limit_bytes: read no more than the first bytes.
     """
 
     number: int
     at: Any
-    path: str
     limit_bytes: int | None
+
+    def limited(self, size_bytes: int) -> int:
+        """Return how many bytes to read of an image of that size."""
+        return size_bytes if self.limit_bytes is None else min(size_bytes, self.limit_bytes)
 
 
 @dataclass(frozen=True)
@@ -179,9 +182,8 @@ class Containers(Source):
     def _list(self, container: ListedFile) -> Iterator[ImageRef]:
         path, _, modified_s = container
         with self.open(path) as file:
-            for i, found in enumerate(self.list_members(file)):
-                run = i // RUN_IMAGES if found.run is None else found.run
-                place = Member(path, file.size_bytes, run, found.at)
+            for found in self.list_members(file):
+                place = Member(path, file.size_bytes, found.run, found.at)
                 uri = f"{path}{MARK}{found.name}"
                 yield ImageRef(uri, found.size_bytes, modified_s, found.columns, place)
 
@@ -236,6 +238,46 @@ class Containers(Source):
                 f"`{self.kind}={path}`: a container's name may have no {MARK}, which stands "
                 "between it and what is in it; rename it"
             )
+
+
+def in_runs(images: Iterable[Found], again: Iterable[Found] = ()) -> Iterator[Found]:
+    """Give images, in the order in which they lie, their runs.
+
+    Args:
+        images: of names that differ.
+        again: images of names that came more than once: a container means the last of them, and
+            the others are listed as duplicates of it.
+    """
+    run_of = {}
+    for i, image in enumerate(images):
+        run_of[image.name] = i // RUN_IMAGES
+        yield image._replace(run=i // RUN_IMAGES)
+    for image in again:
+        yield image._replace(run=run_of[image.name])
+
+
+def is_image(name: str) -> bool:
+    """Tell by its name whether a member is an image, and not what macOS keeps beside it.
+
+    >>> is_image("a/0001.left.JPG"), is_image("a/._0001.jpg"), is_image("0001.txt")
+    (True, False, False)
+    """
+    folder, _, base = name.rpartition("/")
+    is_companion = base.startswith("._") or "__MACOSX" in folder.split("/")
+    return not is_companion and os.path.splitext(base)[1].lower() in IMAGE_EXTENSIONS
+
+
+def printable(name: str) -> str:
+    r"""Return a member's name as Parquet can hold it: bytes that are no UTF-8 are escaped.
+
+    >>> printable("caf\udce9.jpg")
+    'caf%E9.jpg'
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return urllib.parse.quote(os.fsencode(name))
+    return name
 
 
 def _as_pattern(path: str) -> str:

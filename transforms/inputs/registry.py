@@ -10,13 +10,17 @@ from beamvec.transforms.inputs.manifest import Manifest
 from beamvec.transforms.inputs.parquet_files import ParquetFiles
 from beamvec.transforms.inputs.patterns import Patterns
 from beamvec.transforms.inputs.source import Source, make_names
+from beamvec.transforms.inputs.tar_files import TarFiles
 from beamvec.transforms.inputs.uri_list import UriList
+from beamvec.transforms.inputs.zip_files import ZipFiles
 
 SOURCES: tuple[type[Source], ...] = (
     Patterns,
     UriList,
     Manifest,
     ParquetFiles,
+    TarFiles,
+    ZipFiles,
 )
 
 
