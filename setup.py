@@ -35,6 +35,7 @@ setup(
         "tqdm>=4.66,<5",
         "threadpoolctl>=3.5,<4",
         "packaging>=24,<27",
+        "google-crc32c>=1.5,<2",
     ],
     extras_require={
         "gcp": ["apache-beam[gcp]"],

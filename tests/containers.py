@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 import samples
 from beamvec.transforms.files.readers import RunReader
+from beamvec.transforms.inference.model_files import import_tensorflow
 
 HF_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -62,7 +63,26 @@ def write_zip(path: Path, contents: Mapping[str, bytes]) -> Path:
     return path
 
 
-WRITERS = {"parquet": write_parquet, "tar": write_tar, "zip": write_zip}
+def write_tfrecord(path: Path, contents: Mapping[str, bytes], key: str = "image/encoded") -> Path:
+    """Write examples with TensorFlow's own writer."""
+    tf = import_tensorflow()
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for number, content in enumerate(contents.values()):
+            features = {
+                "image/class/label": tf.train.Feature(int64_list={"value": [number]}),
+                key: tf.train.Feature(bytes_list={"value": [content]}),
+            }
+            example = tf.train.Example(features={"feature": features})
+            writer.write(example.SerializeToString())
+    return path
+
+
+WRITERS = {
+    "parquet": write_parquet,
+    "tar": write_tar,
+    "tfrecord": write_tfrecord,
+    "zip": write_zip,
+}
 """What writes containers, by their extension."""
 
 

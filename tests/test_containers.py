@@ -76,7 +76,8 @@ def test_runs_are_spread_over_parts_and_the_accounts_close(
     extract, tmp_path, kind, box, monkeypatch
 ):
     monkeypatch.setattr("beamvec.transforms.inputs.containers.RUN_IMAGES", 3)
-    monkeypatch.setattr("beamvec.transforms.inputs.parquet_files.RUN_IMAGES", 3)
+    for module in ("parquet_files", "tfrecord_files"):
+        monkeypatch.setattr(f"beamvec.transforms.inputs.{module}.RUN_IMAGES", 3)
     contents = make_contents(30)
     for name, some in (("a", slice(0, 20)), ("b", slice(20, 30))):
         WRITERS[kind](box / f"{name}.{kind}", dict(list(contents.items())[some]))
@@ -123,6 +124,23 @@ def test_a_run_that_is_killed_goes_on(extract, tmp_path, kind, box):
             extract(*command, output=output)
         assert extract(*command, output=output) == 0
         assert hash_files(output) == hash_files(tmp_path / "whole"), at
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_input_says_which_flag_takes_a_container(extract, kind, box, capsys):
+    path = WRITERS[kind](box / f"a.{kind}", {})
+    assert extract("--input", path) == 2
+    assert f"holds many; give it to --input-{kind}" in capsys.readouterr().err
+    assert extract("--input", f"{box}/*.{kind}") == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_damaged_container_ends_the_run_by_name(extract, kind, box, capsys):
+    for name in ("a", "b"):
+        path = WRITERS[kind](box / f"{name}.{kind}", make_contents())
+    path.write_bytes(path.read_bytes()[:-10_000])
+    assert extract(flag(kind), box, *LENIENT) == 3
+    assert f"--input-{kind} {path} is damaged: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -34,6 +34,8 @@ def extract(
     input_parquet: Path | Sequence[Path] | None = None,
     image_column: str | None = None,
     input_tar: Path | Sequence[Path] | None = None,
+    input_tfrecord: Path | Sequence[Path] | None = None,
+    image_feature: str | None = None,
     input_zip: Path | Sequence[Path] | None = None,
     model: Path = DEFAULT_MODEL,
     spec: Mapping[str, Any] | None = None,
@@ -68,6 +70,9 @@ def extract(
         input_parquet: Parquet files with images as bytes: files, folders or globs.
         image_column: the column of images in Parquet; None means the one that looks so.
         input_tar: tar files of images, such as WebDataset's: files, folders or globs.
+        input_tfrecord: TFRecord files of `tf.train.Example`, likewise.
+        image_feature: the feature of an example that is the image; None means `image/encoded`,
+            `image` or `jpg`.
         input_zip: zip files of images, likewise.
         model: a TF-Hub or Kaggle URL, or the path of a SavedModel, an ONNX file or OpenVINO's IR.
         spec: fields of `ModelSpec`, such as `{"scale": 1, "pool": "mean"}`, which go before what is

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from beamvec.transforms.files import retrying, storage
 
@@ -81,16 +81,16 @@ class RangedFile(io.RawIOBase):
 
 
 @contextmanager
-def buffered(file: RangedFile) -> Iterator[io.BufferedReader]:
+def buffered(file: RangedFile) -> Iterator[BinaryIO]:
     """Read a file in larger parts than are asked for, for whoever goes through all of it.
 
     Of one on another machine these are blocks, so that it is read from end to end: that costs less
     than a request for each thing in it. What is skipped of a local one is not read.
     """
     size = _LOCAL_BUFFER_BYTES if file.is_local else BLOCK_BYTES
-    reader = io.BufferedReader(cast(io.RawIOBase, file), size)
+    reader = io.BufferedReader(file, size)
     try:
-        yield reader
+        yield cast(BinaryIO, reader)
     finally:
         reader.detach()
 

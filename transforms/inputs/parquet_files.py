@@ -263,10 +263,8 @@ def _read_group(
     parquet: pq.ParquetFile, group: int, image: pa.Field, wanted: dict[int, Wanted]
 ) -> Iterator[tuple[int, ReadResult]]:
     """Read some rows of a row group; behind damage, none of it can be read."""
-    columns = [image.name]
-    if pa.types.is_struct(image.type):
-        names = {field.name for field in image.type} & {_BYTES, _PATH}
-        columns = [f"{image.name}.{name}" for name in sorted(names)]
+    is_struct = pa.types.is_struct(image.type)
+    columns = [f"{image.name}.{_BYTES}" if is_struct else image.name]
     first, last, pending = 0, max(wanted), dict(wanted)
     try:
         for batch in parquet.iter_batches(
@@ -287,12 +285,8 @@ def _read_group(
 
 def _take(value: pa.Scalar, wanted: Wanted) -> ReadResult:
     """Return the image of a row."""
-    path = None
     if isinstance(value, pa.StructScalar):
-        path = value[_PATH].as_py() if value.is_valid and _PATH in value else None
-        value = value[_BYTES]
-    if value.is_valid:
-        content = value.as_buffer()
-        return ReadResult(content[: wanted.limit_bytes].to_pybytes(), None, 0)
-    why = f"only the path {path!r}, which is not followed" if path else "no image"
-    return ReadResult(b"", _NoImageError(f"the row holds {why}"), 0)
+        value = value[_BYTES] if value.is_valid else None
+    if value is None or not value.is_valid:
+        return ReadResult(b"", _NoImageError("the row holds no bytes; no path is followed"), 0)
+    return ReadResult(value.as_buffer()[: wanted.limit_bytes].to_pybytes(), None, 0)

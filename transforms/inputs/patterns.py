@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from beamvec.errors import InputError
 from beamvec.transforms.files import storage
+from beamvec.transforms.inputs.container_names import find_argument
 from beamvec.transforms.inputs.look_up import look_up
 from beamvec.transforms.inputs.source import Source
 from beamvec.transforms.records.images import ImageRef
@@ -45,6 +46,7 @@ class Patterns(Source):
         for pattern in self.names:
             if not _first_matches(pattern, 1):
                 raise InputError(_explain_no_match(pattern))
+            _refuse_container(pattern)
         return NO_COLUMNS
 
     def list_images(self) -> Iterator[ImageRef]:
@@ -88,6 +90,15 @@ def _first_matches(pattern: str, count: int) -> list[ImageRef]:
         return next(filter(None, found), [])
     except OSError as error:
         raise InputError(f"cannot list `input={pattern}`: {error}") from error
+
+
+def _refuse_container(pattern: str) -> None:
+    """Raise `InputError` for a file of many images, which would fail as an image."""
+    argument = find_argument(pattern)
+    if argument:
+        raise InputError(
+            f"`input={pattern}` is no image by its name, but holds many; give it to `{argument}`"
+        )
 
 
 def _explain_no_match(pattern: str) -> str:

@@ -11,6 +11,7 @@ from beamvec.transforms.inputs.parquet_files import ParquetFiles
 from beamvec.transforms.inputs.patterns import Patterns
 from beamvec.transforms.inputs.source import Source, make_names
 from beamvec.transforms.inputs.tar_files import TarFiles
+from beamvec.transforms.inputs.tfrecord_files import TFRecordFiles
 from beamvec.transforms.inputs.uri_list import UriList
 from beamvec.transforms.inputs.zip_files import ZipFiles
 
@@ -20,6 +21,7 @@ SOURCES: tuple[type[Source], ...] = (
     Manifest,
     ParquetFiles,
     TarFiles,
+    TFRecordFiles,
     ZipFiles,
 )
 

@@ -11,8 +11,8 @@ import posixpath
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from io import BufferedReader
 from itertools import count
+from typing import BinaryIO
 
 import pyarrow as pa
 
@@ -170,7 +170,7 @@ def _read_members(file: RangedFile) -> Iterator[tuple[tarfile.TarFile, tarfile.T
             raise DamagedContainerError(f"before byte {source.tell():,}: {error}") from error
 
 
-def _require_plain(source: BufferedReader) -> None:
+def _require_plain(source: BinaryIO) -> None:
     start = source.read(6)
     source.seek(0)
     for magic, name in _COMPRESSED.items():
@@ -181,7 +181,7 @@ def _require_plain(source: BufferedReader) -> None:
             )
 
 
-def _require_end(source: BufferedReader, at: int) -> None:
+def _require_end(source: BinaryIO, at: int) -> None:
     """Raise `DamagedContainerError` unless there is an end's mark, and nothing behind it.
 
     `tarfile` takes whatever is no header for the end.
