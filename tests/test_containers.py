@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -10,8 +11,8 @@ from pathlib import Path
 import children
 import pytest
 from conftest import hash_files
-from containers import WRITERS, make_contents, write_folder
 from crashes import Crash
+from made_containers import WRITERS, make_contents, write_folder
 
 from beamvec.embeddings import open_dataset
 from beamvec.pipeline.commands.main import main
@@ -92,6 +93,23 @@ def test_runs_are_spread_over_parts_and_the_accounts_close(
     assert main(["inspect", "--verify", str(tmp_path / "out")]) == 0
     assert extract(*twice, *flags, "--chunk-size", "9", output=tmp_path / "other") == 0
     assert hash_files(tmp_path / "other") == hash_files(tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["tar", "zip"])
+def test_members_in_no_order_are_read_side_by_side(extract, tmp_path, kind, box, monkeypatch):
+    monkeypatch.setattr("beamvec.transforms.inputs.containers.RUN_IMAGES", 5)
+    contents = make_contents(24)
+    order = sorted(contents, key=lambda name: hashlib.sha256(name.encode()).digest())
+    path = WRITERS[kind](box / f"a.{kind}", {name: contents[name] for name in order})
+    outputs = [tmp_path / f"out{size}" for size in ("2", "7")]
+    for output in outputs:
+        flags = ["--rows-per-shard", "12", *LENIENT, "--chunk-size", output.name[3:]]
+        assert extract(flag(kind), path, *flags, output=output) == 0
+        assert main(["inspect", "--verify", str(output)]) == 0
+    assert hash_files(outputs[0]) == hash_files(outputs[1])
+    ordered = WRITERS[kind](tmp_path / f"b.{kind}", contents)
+    assert extract(flag(kind), ordered, *LENIENT) == 0
+    assert rows(outputs[0]) == rows(tmp_path / "out")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,7 +7,7 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from containers import HF_IMAGE, make_contents, read_all, read_refs, write_parquet
+from made_containers import HF_IMAGE, make_contents, read_all, read_refs, write_parquet
 
 from beamvec.errors import InputError
 from beamvec.transforms.inputs import parquet_files
@@ -29,14 +29,17 @@ def test_every_row_is_read_with_its_columns(tmp_path, monkeypatch, rows_per_grou
             "width": pa.array(range(50)),
             "boxes": pa.array([[i] for i in range(50)]),
             "mask": pa.array([b"x"] * 50),
+            "id": pa.array([f'"{i}"' for i in range(50)], pa.json_()),
         }
     )
     path = tmp_path / "a.parquet"
     pq.write_table(table, path, row_group_size=rows_per_group, compression=compression)
     source = ParquetFiles((str(path),)).check()
-    assert source.columns.names == ["label", "source_width", "image_path"]
+    assert source.columns.names == ["label", "source_width", "id", "image_path"]
     refs = list(source.list_images())
-    assert [ref.columns for ref in refs] == [(f"l{i % 3}", i, n) for i, n in enumerate(names)]
+    assert [ref.columns for ref in refs] == [
+        (f"l{i % 3}", i, f'"{i}"', n) for i, n in enumerate(names)
+    ]
     assert [ref.uri for ref in refs] == [f"{path}#{i:010}" for i in range(50)]
     runs = [ref.place.run for ref in refs]
     assert runs == sorted(runs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from containers import WRITERS, make_contents, read_refs
+from made_containers import WRITERS, make_contents, read_refs
 from test_containers import failures, rows
 
 from beamvec.pipeline.commands.main import main

@@ -7,7 +7,7 @@ import re
 import tarfile
 
 import pytest
-from containers import make_contents, read_all, read_refs, write_tar
+from made_containers import make_contents, read_all, read_refs, write_tar
 
 from beamvec.errors import InputError
 from beamvec.transforms.inputs import containers, tar_files

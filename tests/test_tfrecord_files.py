@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from containers import make_contents, read_all, read_refs, write_tfrecord
+from made_containers import make_contents, read_all, read_refs, write_tfrecord
 
 from beamvec.errors import InputError
 from beamvec.transforms.inference.model_files import import_tensorflow

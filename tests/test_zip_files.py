@@ -7,7 +7,7 @@ import warnings
 import zipfile
 
 import pytest
-from containers import make_contents, read_all, read_refs, write_zip
+from made_containers import make_contents, read_all, read_refs, write_zip
 
 from beamvec.errors import InputError
 from beamvec.transforms.inputs.zip_files import ZipFiles

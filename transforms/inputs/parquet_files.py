@@ -150,7 +150,10 @@ def _first_line(error: Exception) -> str:
 def _is_bytes(type_: pa.DataType) -> bool:
     types = pa.types
     return bool(
-        types.is_binary(type_) or types.is_large_binary(type_) or types.is_binary_view(type_)
+        types.is_binary(type_)
+        or types.is_large_binary(type_)
+        or types.is_binary_view(type_)
+        or types.is_fixed_size_binary(type_)
     )
 
 
@@ -180,7 +183,7 @@ def _find_own(found: pa.Schema, image: pa.Field) -> list[_Own]:
     """
     own = []
     for field in found:
-        type_ = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        type_ = _plain(field.type)
         if not (pa.types.is_nested(type_) or _is_bytes(type_)):
             own.append(_Own(pa.field(_free_name(field.name), type_), (field.name,)))
     if pa.types.is_struct(image.type) and _PATH in [field.name for field in image.type]:
@@ -188,6 +191,13 @@ def _find_own(found: pa.Schema, image: pa.Field) -> list[_Own]:
         if path.name not in [each.field.name for each in own]:
             own.append(_Own(path, (image.name, _PATH)))
     return own
+
+
+def _plain(type_: pa.DataType) -> pa.DataType:
+    """Return the type of the values themselves, without what a writer says of them."""
+    if isinstance(type_, pa.BaseExtensionType):
+        return _plain(type_.storage_type)
+    return type_.value_type if pa.types.is_dictionary(type_) else type_
 
 
 def _free_name(name: str) -> str:
