@@ -79,6 +79,7 @@ setup(
             "chdb>=3.0,<5",
             "faiss-cpu>=1.10,<2",
             "usearch>=2.26.5,<3",
+            "webdataset>=1.0,<2",  # Writes shards for tests/test_container_parity.py.
             # What Beam's YAML needs for examples/embed.yaml; the extra yaml has an older pandas.
             "docstring-parser>=0.15,<1",
             "jsonschema>=4,<5",
