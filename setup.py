@@ -36,6 +36,7 @@ setup(
         "threadpoolctl>=3.5,<4",
         "packaging>=24,<27",
         "urllib3>=2.2,<3",
+        "google-crc32c>=1.5,<2",
     ],
     extras_require={
         "gcp": ["apache-beam[gcp]"],
@@ -81,6 +82,7 @@ setup(
             "chdb>=3.0,<5",
             "faiss-cpu>=1.10,<2",
             "usearch>=2.26.5,<3",
+            "webdataset>=1.0,<2",  # Writes shards for tests/test_container_parity.py.
             # What Beam's YAML needs for examples/embed.yaml; the extra yaml has an older pandas.
             "docstring-parser>=0.15,<1",
             "jsonschema>=4,<5",

@@ -17,6 +17,7 @@ import inputs
 
 _NAMES = (
     "steady",
+    "containers",
     "accuracy",
     "first_embedding",
     "whole_run",

@@ -41,6 +41,12 @@ def extract(
     manifest_columns: str | None = None,
     base_folder: Path | None = None,
     allow_empty: bool = False,
+    input_parquet: Path | Sequence[Path] | None = None,
+    image_column: str | None = None,
+    input_tar: Path | Sequence[Path] | None = None,
+    input_tfrecord: Path | Sequence[Path] | None = None,
+    image_feature: str | None = None,
+    input_zip: Path | Sequence[Path] | None = None,
     model: Path = DEFAULT_MODEL,
     spec: Mapping[str, Any] | None = None,
     resize: Resize | None = None,
@@ -68,7 +74,7 @@ def extract(
 
     Args:
         input: a file, a folder (recursive) or a glob, or several of them, on any Beam filesystem.
-            One of `input`, `input_list` and `manifest` must be given.
+            One of `input`, `input_list`, `manifest` and the others that name images must be given.
         output: the dataset's folder.
         input_list: a text file with one URI a line; `-` for standard input.
         manifest: a .csv, .tsv, .jsonl or .parquet whose other columns ride along.
@@ -85,6 +91,13 @@ def extract(
             but binary and nested ones.
         base_folder: where its relative paths count from; None means its own folder.
         allow_empty: whether an input without images makes an empty dataset; else it is an error.
+        input_parquet: Parquet files with images as bytes: files, folders or globs.
+        image_column: the column of images in Parquet; None means the one that looks so.
+        input_tar: tar files of images, such as WebDataset's: files, folders or globs.
+        input_tfrecord: TFRecord files of `tf.train.Example`, likewise.
+        image_feature: the feature of an example that is the image; None means `image/encoded`,
+            `image` or `jpg`.
+        input_zip: zip files of images, likewise.
         model: a TF-Hub or Kaggle URL, or the path of a SavedModel, an ONNX file or OpenVINO's IR.
         spec: fields of `ModelSpec`, such as `{"scale": 1, "pool": "mean"}`, which go before what is
             said beside the model.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import urllib.parse
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from beamvec.transforms.files import storage
 from beamvec.transforms.files.storage import ReadResult
@@ -26,6 +27,27 @@ class ImageReader(Protocol):
         """Return the path of a local file that holds just this image, None if there is none.
 
         Decoder processes read it themselves, which saves sending it to them.
+        """
+
+
+@runtime_checkable
+class RunReader(ImageReader, Protocol):
+    """A reader of images that lie side by side, which reads a chunk's in a few long reads."""
+
+    def read_run(
+        self, refs: Sequence[ImageRef], limit_bytes: int | None = None
+    ) -> Iterator[tuple[int, ReadResult]]:
+        """Read images, each once, in the order in which they lie.
+
+        Memory holds a block of what is read, or one image if that is larger. Several threads may
+        draw from the iterator, one at a time.
+
+        Args:
+            refs: the images.
+            limit_bytes: read no more than the first bytes of each.
+
+        Yields:
+            An image's place in `refs`, and what came of reading it; errors are not raised.
         """
 
 

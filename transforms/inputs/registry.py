@@ -8,14 +8,22 @@ from typing import Any
 
 from beamvec.errors import InputError
 from beamvec.transforms.inputs.manifest import Manifest
+from beamvec.transforms.inputs.parquet_files import ParquetFiles
 from beamvec.transforms.inputs.patterns import Patterns
 from beamvec.transforms.inputs.source import Option, Source, make_names
+from beamvec.transforms.inputs.tar_files import TarFiles
+from beamvec.transforms.inputs.tfrecord_files import TFRecordFiles
 from beamvec.transforms.inputs.uri_list import UriList
+from beamvec.transforms.inputs.zip_files import ZipFiles
 
 SOURCES: tuple[type[Source], ...] = (
     Patterns,
     UriList,
     Manifest,
+    ParquetFiles,
+    TarFiles,
+    TFRecordFiles,
+    ZipFiles,
 )
 
 

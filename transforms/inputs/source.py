@@ -132,6 +132,11 @@ class Source(ABC):
         """Return what decides which shard an image is in; those with the same are in one."""
         return ref.uri
 
+    @staticmethod
+    def run_key(ref: ImageRef) -> tuple[str, int]:  # noqa: ARG004 For those who need it.
+        """Return what run of neighbours an image is in; a chunk is of one run."""
+        return "", 0
+
     def describe(self) -> tuple[str, ...]:
         """Return the names as they may be shown, without passwords."""
         return tuple(map(redact, self.names))
