@@ -362,6 +362,26 @@ def test_a_store_is_listed_as_a_folder_is(tree, bucket):
     assert ref.modified_s == (tree / "a.jpg").stat().st_mtime
 
 
+def test_an_output_in_a_store_is_no_input_and_not_the_input_folder(tree, bucket):
+    for name in ("embeddings/x.jpg", "run.json", "_LOCK", "y.jpg"):
+        (tree / "sub" / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / "sub" / "out" / name).write_text("")
+    output = f"{bucket}/sub/out"
+    for pattern in (f"{bucket}/sub", f"{bucket}/sub/**"):
+        source = Patterns((pattern,), output=output).check()
+        found = sorted(ref.uri.removeprefix(f"{bucket}/sub/") for ref in source.list_images())
+        assert found == ["d.Png", "deep/e.tif", "out/y.jpg"]
+        assert unlisted(pattern, output) == Unlisted()
+    with pytest.raises(InputError, match="is the folder of `input"):
+        Patterns((f"{bucket}/sub/",), output=f"{bucket}/sub").check()
+
+
+def test_what_is_skipped_in_a_store_is_counted(tree, bucket):
+    (tree / "._a.jpg").write_text("")
+    assert unlisted(bucket) == Unlisted({".txt": 1, "._*": 1})
+    assert unlisted(f"{bucket}/*.jpg") == Unlisted({"._*": 1})
+
+
 def test_a_store_is_not_listed_in_full_to_see_whether_there_is_something(bucket, monkeypatch):
     limits = []
     match = storage.match

@@ -32,9 +32,9 @@ def make_source(arguments: Mapping[str, Any]) -> Source:
         raise InputError(f"{found} names the input; give one of {known}")
     (chosen,) = given
     options = {
-        option.name: os.fspath(arguments[option.name])
+        option.name: os.fspath(value) if isinstance(value, os.PathLike) else value
         for option in chosen.options
-        if arguments.get(option.name) is not None
+        if (value := arguments.get(option.name)) is not None
     }
     if arguments.get("allow_empty"):
         options["allow_empty"] = True
