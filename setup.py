@@ -35,6 +35,8 @@ setup(
         "tqdm>=4.66,<5",
         "threadpoolctl>=3.5,<4",
         "packaging>=24,<27",
+        "urllib3>=2.2,<3",
+        "google-crc32c>=1.5,<2",
     ],
     extras_require={
         "gcp": ["apache-beam[gcp]"],
@@ -53,6 +55,8 @@ setup(
             "onnxscript>=0.3,<1",
             "onnxruntime>=1.20,<2",
         ],
+        "heif": ["pillow-heif>=1.0,<2"],
+        "jxl": ["pillow-jxl-plugin>=1.3.4,<2"],
         "yaml": ["apache-beam[yaml]"],
         # Rivals in the benchmarks, which say so where one is missing; too large for the lock file.
         "bench": [
@@ -78,12 +82,15 @@ setup(
             "chdb>=3.0,<5",
             "faiss-cpu>=1.10,<2",
             "usearch>=2.26.5,<3",
+            "webdataset>=1.0,<2",  # Writes shards for tests/test_container_parity.py.
             # What Beam's YAML needs for examples/embed.yaml; the extra yaml has an older pandas.
             "docstring-parser>=0.15,<1",
             "jsonschema>=4,<5",
         ],
         "dev": [
             "hypothesis>=6.100",
+            "pillow-heif>=1.0,<2",
+            "pillow-jxl-plugin>=1.3.4,<2",
             "playwright>=1.50,<2",
             "mypy>=1.15",
             "pytest>=8.3",

@@ -17,10 +17,12 @@ import inputs
 
 _NAMES = (
     "steady",
+    "containers",
     "accuracy",
     "first_embedding",
     "whole_run",
     "large_images",
+    "urls",
     "memory",
     "parquet_codec",
     "reading",

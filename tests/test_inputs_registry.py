@@ -9,7 +9,7 @@ import pytest
 from beamvec.errors import InputError
 from beamvec.transforms.inputs.manifest import Manifest
 from beamvec.transforms.inputs.patterns import Patterns
-from beamvec.transforms.inputs.registry import SOURCES, make_source
+from beamvec.transforms.inputs.registry import SOURCES, list_options, make_source
 from beamvec.transforms.inputs.uri_list import UriList
 
 
@@ -27,6 +27,11 @@ from beamvec.transforms.inputs.uri_list import UriList
             {"manifest": "m.csv", "base_folder": Path("b"), "csv_encoding": "latin-1"},
             Manifest(("m.csv",), base_folder="b", csv_encoding="latin-1"),
         ),
+        ({"input": "photos", "allow_private_hosts": False}, Patterns(("photos",))),
+        (
+            {"input_list": "l", "connections_per_host": 4, "fetch_timeout": 1.5},
+            UriList(("l",), connections_per_host=4, fetch_timeout=1.5),
+        ),
     ],
 )
 def test_the_argument_names_the_kind(arguments, source):
@@ -41,6 +46,12 @@ def test_the_argument_names_the_kind(arguments, source):
         ({"input": "a", "input_list": "b"}, "`input` and `input_list` names the input"),
         ({"input": []}, "`input` is empty"),
         ({"manifest": ""}, "`manifest` is empty"),
+        ({"input": "a", "uri_column": "b"}, "`uri_column` means nothing with `input`; it goes"),
+        (
+            {"input_list": "a", "id_column": "b"},
+            "nothing with `input_list`; it goes with `manifest`",
+        ),
+        ({"input": "a", "allow_private_hosts": True}, "it goes with `input_list` or `manifest`"),
     ],
 )
 def test_one_kind_is_needed(arguments, told):
@@ -50,5 +61,5 @@ def test_one_kind_is_needed(arguments, told):
 
 
 def test_kinds_and_their_options_have_names_of_their_own():
-    names = [name for kind in SOURCES for name in (kind.kind, *(o.name for o in kind.options))]
+    names = [kind.kind for kind in SOURCES] + [option.name for option in list_options()]
     assert len(names) == len(set(names))

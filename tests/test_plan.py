@@ -30,6 +30,7 @@ refs = st.lists(
         st.none() | st.integers(0, 3),
         st.none() | st.floats(0, 2),
         st.tuples(st.none() | texts | st.integers()),
+        st.none(),
     ),
     max_size=40,
 )
@@ -125,3 +126,20 @@ def test_plan_chunks_in_beam_plans_what_the_functions_plan(
         summed = planned[ACCOUNTS] | beam.CombineGlobally(lambda a: sum(a, Account()))
         assert_that(summed, equal_to([whole]), "accounts")
     assert json.loads(total.read_text()) == {"images": len(refs)}
+
+
+@given(refs, st.integers(1, 10))
+def test_a_chunk_is_of_one_run(refs, chunk_size):
+    def run_of(ref):
+        return "", len(ref.uri) % 3
+
+    chunks = plan_chunks(0, refs, chunk_size, "", run_of)
+    runs = [{run_of(ref) for ref in chunk.refs} for chunk in chunks]
+    assert all(len(run) == 1 for run in runs)
+    assert runs == sorted(runs, key=min)
+    for chunk in chunks:
+        uris = [ref.uri for ref in chunk.refs]
+        assert uris == sorted(uris)
+    assert sorted(ref.uri for chunk in chunks for ref in chunk.refs) == sorted(
+        {ref.uri for ref in refs}
+    )

@@ -8,7 +8,7 @@ import random
 import pytest
 from google.protobuf import descriptor_pb2
 
-from beamvec.transforms.inference.wire_format import DamagedError, Message, open_message
+from beamvec.transforms.files.wire_format import DamagedError, Message, open_message
 
 
 def message_of(data: bytes) -> Message:

@@ -43,6 +43,7 @@ def build_pipeline(
         settings_digest=digest_settings(record.settings),
         total_path=layout.total_file,
         shard_key=source.shard_key,
+        run_key=source.run_key,
     )
     target = Target(
         layout, source.columns, record.file_metadata(), record.generation, begun.claim.token

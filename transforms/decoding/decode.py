@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeAlias
 
 import apache_beam as beam
 import numpy as np
@@ -16,7 +17,8 @@ from beamvec.transforms.decoding.outcome import Outcome
 from beamvec.transforms.decoding.pool import DecoderPool, SharedPool
 from beamvec.transforms.decoding.reading import ImageFile, read_file
 from beamvec.transforms.decoding.resize import Resizing
-from beamvec.transforms.files.readers import FILES, ImageReader
+from beamvec.transforms.decoding.runs import Turns, read_run
+from beamvec.transforms.files.readers import FILES, ImageReader, RunReader
 from beamvec.transforms.records.chunks import Chunk, DecodedChunk, Effort
 from beamvec.transforms.records.coders import InProcessCoder
 from beamvec.transforms.records.images import Failure, ImageInfo, ImageRef
@@ -28,6 +30,10 @@ PARCEL_IMAGES = 64
 PARCEL_BYTES = 1 << 17
 """What a decoder is sent at a time: of tiny images many, as a message costs; large ones alone, so
 that all decoders are busy."""
+
+
+Images: TypeAlias = Iterator[tuple[int, ImageRef | ImageFile]]
+"""Images and their places in the chunk; refs are still to be read."""
 
 
 def decode_chunk(
@@ -51,9 +57,6 @@ def decode_chunk(
     """
     pixels = np.empty((len(chunk.refs), resizing.size, resizing.size, 3), np.uint8)
     results: list[ImageInfo | Failure | None] = [None] * len(chunk.refs)
-    # Shared by the threads: each takes the next images when it is free. That is safe, as `next`
-    # of an `enumerate` over a tuple is one step for the interpreter.
-    images = iter(enumerate(chunk.refs))
 
     # A function of its own, so that a parcel's pixels are gone before the next one is decoded.
     def decode_parcel(taken: list[tuple[int, ImageFile]]) -> Effort:
@@ -62,31 +65,52 @@ def decode_chunk(
             results[i] = _settle(source.ref, outcome, pixels[i])
         return _sum_effort(outcomes)
 
-    def decode_parcels() -> Effort:
+    def decode_parcels(images: Images) -> Effort:
         effort = Effort()
         while taken := _take_parcel(images, pool, reader):
             effort += decode_parcel(taken)
         return effort
 
-    lanes = [threads.submit(decode_parcels) for _ in range(READ_THREADS)]
-    effort = sum((lane.result() for lane in lanes), Effort())
+    # Shared by the threads: each takes the next images when it is free.
+    with _open_images(chunk.refs, pool, reader) as images:
+        lanes = [threads.submit(decode_parcels, images) for _ in range(READ_THREADS)]
+        effort = sum((lane.result() for lane in lanes), Effort())
     return _assemble(chunk, pixels, results, effort)
 
 
+@contextlib.contextmanager
+def _open_images(
+    refs: Sequence[ImageRef], pool: DecoderPool, reader: ImageReader
+) -> Iterator[Images]:
+    """Number the images of a chunk: refs of files of their own, which whoever takes one reads."""
+    if isinstance(reader, RunReader):
+        with contextlib.closing(Turns(read_run(refs, reader, pool.max_file_size))) as turns:
+            yield turns
+    else:
+        # Safe for threads, as `next` of an `enumerate` over a tuple is one step for the
+        # interpreter.
+        yield iter(enumerate(refs))
+
+
 def _take_parcel(
-    images: Iterator[tuple[int, ImageRef]], pool: DecoderPool, reader: ImageReader
+    images: Images, pool: DecoderPool, reader: ImageReader
 ) -> list[tuple[int, ImageFile]]:
     """Take the next images and their places, enough for a parcel; none at the end."""
     taken: list[tuple[int, ImageFile]] = []
     size_bytes = 0
-    for i, ref in images:
-        path = None if pool.reads_slowly else reader.local_path(ref)
-        source = ImageFile(ref, path) if path else read_file(ref, reader, pool.max_file_size)
+    for i, image in images:
+        source = image if isinstance(image, ImageFile) else _load(image, pool, reader)
         taken.append((i, source))
-        size_bytes += len(source.content) if path is None else ref.size_bytes or 0
+        is_path = isinstance(source.content, str)
+        size_bytes += (source.ref.size_bytes or 0) if is_path else len(source.content)
         if len(taken) == PARCEL_IMAGES or size_bytes >= PARCEL_BYTES:
             break
     return taken
+
+
+def _load(ref: ImageRef, pool: DecoderPool, reader: ImageReader) -> ImageFile:
+    path = None if pool.reads_slowly else reader.local_path(ref)
+    return ImageFile(ref, path) if path else read_file(ref, reader, pool.max_file_size)
 
 
 def _settle(ref: ImageRef, outcome: Outcome, out: npt.NDArray[np.uint8]) -> ImageInfo | Failure:

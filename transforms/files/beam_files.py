@@ -138,6 +138,13 @@ def open_file(uri: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
+def open_ranged(uri: str) -> Iterator[io.RawIOBase]:
+    """Open a file for unbuffered reads."""
+    with _NamedFile(uri, retrying.call(lambda: _open(uri))) as file:
+        yield file
+
+
+@contextmanager
 def create(uri: str) -> Iterator[BinaryIO]:
     """Open a file for writing under a temporary name, and rename it at the end of the block."""
     temporary = f"{uri}.{uuid.uuid4().hex}.tmp"

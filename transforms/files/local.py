@@ -69,6 +69,13 @@ def open_file(path: str) -> Iterator[BinaryIO]:
 
 
 @contextmanager
+def open_ranged(path: str) -> Iterator[io.RawIOBase]:
+    """Open a regular file for unbuffered reads."""
+    with retrying.call(lambda: _open_regular(path)) as file:
+        yield cast(io.RawIOBase, file)
+
+
+@contextmanager
 def create(path: str) -> Iterator[BinaryIO]:
     """Open a file for writing under a temporary name, and rename it at the end of the block."""
     temporary = f"{path}.{uuid.uuid4().hex}.tmp"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import urllib.parse
-from typing import Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
 
 from beamvec.transforms.files import storage
 from beamvec.transforms.files.storage import ReadResult
@@ -26,6 +27,27 @@ class ImageReader(Protocol):
         """Return the path of a local file that holds just this image, None if there is none.
 
         Decoder processes read it themselves, which saves sending it to them.
+        """
+
+
+@runtime_checkable
+class RunReader(ImageReader, Protocol):
+    """A reader of images that lie side by side, which reads a chunk's in a few long reads."""
+
+    def read_run(
+        self, refs: Sequence[ImageRef], limit_bytes: int | None = None
+    ) -> Iterator[tuple[int, ReadResult]]:
+        """Read images, each once, in the order in which they lie.
+
+        Memory holds a block of what is read, or one image if that is larger. Several threads may
+        draw from the iterator, one at a time.
+
+        Args:
+            refs: the images.
+            limit_bytes: read no more than the first bytes of each.
+
+        Yields:
+            An image's place in `refs`, and what came of reading it; errors are not raised.
         """
 
 
@@ -52,24 +74,29 @@ def path_of(uri: str) -> str:
     return os.fsdecode(urllib.parse.unquote_to_bytes(path))
 
 
-def _find(ref: ImageRef) -> str:
-    return path_of(ref.place if isinstance(ref.place, str) else ref.uri)
+def place_of(ref: ImageRef) -> str:
+    """Return where the bytes of an image are: its place, or its uri if it has none.
+
+    >>> place_of(ImageRef("a.jpg")), place_of(ImageRef("7", place="a.jpg"))
+    ('a.jpg', 'a.jpg')
+    """
+    return ref.uri if ref.place is None else str(ref.place)
 
 
 class FileReader:
     """Reads images that are files of their own, on any filesystem of Beam."""
 
     def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:
-        """Read the file that the uri names, or the one at its place."""
-        return storage.try_read(_find(ref), limit_bytes)
+        """Read the file that the place names, or the uri."""
+        return storage.try_read(path_of(place_of(ref)), limit_bytes)
 
     def local_path(self, ref: ImageRef) -> str | None:
-        """Return the uri if it is a plain path, or the path that a `file:` URI names.
+        """Return the place if it is a plain path, or the path that a `file:` URI names.
 
         >>> FileReader().local_path(ImageRef("photos/a.jpg"))
         'photos/a.jpg'
         """
-        path = _find(ref)
+        path = path_of(place_of(ref))
         return path if storage.is_local(path) else None
 
 

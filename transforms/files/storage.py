@@ -13,6 +13,7 @@ import importlib.util
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
+from io import RawIOBase
 from types import ModuleType
 from typing import Any, BinaryIO, NamedTuple
 
@@ -140,6 +141,15 @@ def open_file(uri: str) -> AbstractContextManager[BinaryIO]:
 def open_as_stored(uri: str) -> AbstractContextManager[BinaryIO]:
     """Open a file for reading, compressed or not."""
     opened: AbstractContextManager[BinaryIO] = _place(uri).open_file(uri)
+    return opened
+
+
+def open_ranged(uri: str) -> AbstractContextManager[RawIOBase]:
+    """Open a file for reads anywhere in it: each read asks for just the bytes that it names.
+
+    Whether it is compressed does not matter. Reads may give less than was asked for.
+    """
+    opened: AbstractContextManager[RawIOBase] = _place(uri).open_ranged(uri)
     return opened
 
 

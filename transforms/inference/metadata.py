@@ -9,7 +9,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from beamvec.errors import ModelError
-from beamvec.transforms.inference.wire_format import DamagedError, open_message
+from beamvec.transforms.files.wire_format import DamagedError, open_message
 
 _METADATA_PROPS, _KEY, _VALUE = 14, 1, 2
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from beamvec.transforms.inference.wire_format import Message
+from beamvec.transforms.files.wire_format import Message
 
 
 @dataclass

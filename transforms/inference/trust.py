@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from beamvec.errors import ModelError
+from beamvec.transforms.files.wire_format import DamagedError, Message, open_message
 from beamvec.transforms.inference.saved_graph import SavedGraph
-from beamvec.transforms.inference.wire_format import DamagedError, Message, open_message
 
 _RISKS = {
     "read or write files": re.compile(

@@ -11,12 +11,13 @@ from beamvec.transforms.files import storage
 from beamvec.transforms.files.readers import path_of
 from beamvec.transforms.inputs.kept import KeptFile, is_read_once, keep
 from beamvec.transforms.inputs.source import Source
+from beamvec.transforms.inputs.url_source import UrlSource
 
 _ListFile = TypeVar("_ListFile", bound="ListFile")
 
 
 @dataclass(frozen=True)
-class ListFile(Source):
+class ListFile(UrlSource):
     """A file that names images; of `-`, standard input, and of pipes what they give is kept.
 
     A run reads its list several times: to check it, to list the images, and again if a step is

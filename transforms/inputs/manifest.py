@@ -14,12 +14,15 @@ from beamvec.embeddings import schema
 from beamvec.errors import InputError
 from beamvec.transforms.files import storage
 from beamvec.transforms.files.readers import path_of
+from beamvec.transforms.files.urls import UrlReader
 from beamvec.transforms.inputs.csv_table import UTF_8
+from beamvec.transforms.inputs.ids import check_ids
 from beamvec.transforms.inputs.list_file import ListFile
 from beamvec.transforms.inputs.look_up import locate, look_up
 from beamvec.transforms.inputs.same_images import Conflict, find_conflict, hash_uris
 from beamvec.transforms.inputs.source import Option
 from beamvec.transforms.inputs.tables import Table, open_table
+from beamvec.transforms.inputs.url_source import URL_OPTIONS
 from beamvec.transforms.records import own_columns
 from beamvec.transforms.records.images import ImageRef
 from beamvec.transforms.records.own_columns import NO_COLUMNS
@@ -45,6 +48,8 @@ class Manifest(ListFile):
 
     Attributes:
         uri_column: the column that holds the URIs; unless another is named, `file_name` will do.
+        id_column: the column that names the images in the output, where they may be found at
+            another URI tomorrow; empty for that of the URIs.
         csv_encoding: of the text, if it is CSV.
         manifest_columns: names of those that ride along, with commas between; empty for all but
             binary and nested ones.
@@ -53,6 +58,7 @@ class Manifest(ListFile):
     """
 
     uri_column: str = _URI
+    id_column: str = ""
     csv_encoding: str = UTF_8
     manifest_columns: str = ""
     base_folder: str = ""
@@ -63,6 +69,11 @@ class Manifest(ListFile):
     help = "a .csv, .tsv, .jsonl or .parquet whose other columns ride along"
     options = (
         Option("uri_column", "NAME", "the manifest's column of URIs (uri, or file_name)"),
+        Option(
+            "id_column",
+            "NAME",
+            "the manifest's column that names the images in the output, for URIs that change",
+        ),
         Option("csv_encoding", "NAME", "what a manifest of CSV is written in (utf-8)"),
         Option(
             "manifest_columns",
@@ -71,6 +82,7 @@ class Manifest(ListFile):
             "nested ones)",
         ),
         Option("base_folder", "DIR", "where its relative paths count from (its own folder)"),
+        *URL_OPTIONS,
     )
 
     @property
@@ -121,20 +133,34 @@ class Manifest(ListFile):
         """Yield a ref a row, in file order."""
         folder = self.folder
         for ref in self.read_rows():
-            yield look_up(ref.uri, ref.columns, folder)
+            if ref.place is None:
+                yield look_up(ref.uri, ref.columns, folder)
+            else:
+                found = look_up(ref.place, ref.columns, folder)
+                yield found._replace(uri=ref.uri, place=found.place or found.uri)
 
     def find_again(self, ref: ImageRef) -> ImageRef:
         """Return the ref of an earlier failure, where this manifest would have it."""
-        return look_up(ref.uri, ref.columns, self.folder)
+        return ref if self.id_column else look_up(ref.uri, ref.columns, self.folder)
+
+    @property
+    def reader(self) -> UrlReader:
+        """What reads the images that are listed."""
+        return UrlReader(self.url_settings, needs_place=bool(self.id_column))
 
     def read_rows(self) -> Iterator[ImageRef]:
-        """Yield a ref a row, in file order, with its uri as written and the values of `columns`."""
-        uri = pa.field(self.uri_column, pa.string())
-        for batch in self._table().read(pa.schema([uri, *self.columns])):
-            uris, *own = batch.columns
-            values = [own_columns.to_python(column) for column in own]
-            for name, *row in zip(uris.to_pylist(), *values, strict=True):
-                yield ImageRef(name, columns=tuple(row))
+        """Yield a ref a row, in file order, with its uri as written and the values of `columns`.
+
+        With ids, these are the uris, and the URIs are the places.
+        """
+        keys = [name for name in (self.id_column, self.uri_column) if name]
+        fields = [pa.field(name, pa.string()) for name in keys]
+        for batch in self._table().read(pa.schema([*fields, *self.columns])):
+            names, places = batch.column(0).to_pylist(), batch.column(len(keys) - 1).to_pylist()
+            places = places if self.id_column else [None] * len(names)
+            values = [own_columns.to_python(column) for column in batch.columns[len(keys) :]]
+            for name, place, *row in zip(names, places, *values, strict=True):
+                yield ImageRef(name, columns=tuple(row), place=place)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -161,11 +187,13 @@ class Manifest(ListFile):
             for name in set(own) - set(full.names):
                 raise self._refuse(f"it has no column {name!r}; {self._list(full.names)}")
         else:
-            others = [field for field in full if field.name != uri]
+            others = [field for field in full if field.name not in (uri, self.id_column)]
             own = [field.name for field in others if _is_plain(field.type)]
             left_out = [
                 f"{field.name} ({field.type})" for field in others if not _is_plain(field.type)
             ]
+        if self.id_column:
+            self._check_id_column(full, uri)
         self._check_names(full.names, [uri, *own])
         columns = pa.schema([full.field(name) for name in own])
         return replace(self, uri_column=uri, columns=columns, left_out=tuple(left_out))
@@ -180,6 +208,20 @@ class Manifest(ListFile):
         if full.names.count(name) == 1 and not _is_text(full.field(name).type):
             raise self._refuse(f"column {name!r} holds {full.field(name).type}, not text; {advice}")
         return name
+
+    def _check_id_column(self, full: pa.Schema, uri: str) -> None:
+        name = self.id_column
+        if name == uri:
+            raise InputError(f"`id_column` and `uri_column` both name {name!r}; leave one out")
+        if full.names.count(name) != 1:
+            found = "several columns" if name in full.names else "no column"
+            raise self._refuse(f"it has {found} {name!r} ({self._list(full.names)})")
+        type_ = full.field(name).type
+        if not (_is_text(type_) or pa.types.is_integer(type_)):
+            raise self._refuse(
+                f"column {name!r} holds {type_}, not text or whole numbers, so that it names no "
+                "images"
+            )
 
     def _check_names(self, names: Sequence[str], used: Sequence[str]) -> None:
         for name in used:
@@ -203,6 +245,11 @@ class Manifest(ListFile):
             hashes.append(hash_uris(names))
         if row == 0 and not self.allow_empty:
             raise self._refuse("it has no rows")
+        if self.id_column:
+            ids = pa.schema([pa.field(self.id_column, pa.string())])
+            read = self._table().read
+            check_ids(self.names[0], self.id_column, lambda: (b.column(0) for b in read(ids)))
+            return self
         conflict = find_conflict(hashes, self.read_rows) if self.columns.names else None
         if conflict:
             raise self._refuse(self._explain(conflict))

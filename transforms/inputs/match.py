@@ -45,6 +45,10 @@ def list_blocks(source: Source) -> Iterator[RefBlock | Unlisted]:
         raise InputError(f"`{source.kind}={names}` names no image any more")
 
 
+def _split(source: Source) -> list[Source]:
+    return source.split()
+
+
 class MatchImages(beam.PTransform[Any, Any]):
     """List the images of the input, as often as it names them.
 
@@ -60,7 +64,10 @@ class MatchImages(beam.PTransform[Any, Any]):
         list_all = beam.FlatMap(_list).with_output_types(RefBlock)
         listed = (
             pipeline
-            | "Inputs" >> beam.Create(self._source.split())
+            | "Inputs" >> beam.Create([self._source])
+            # On a worker: there may be more parts than a job's description can hold.
+            | "SplitInputs" >> beam.FlatMap(_split)
+            | "SpreadInputs" >> beam.Reshuffle()
             | "ListImages" >> list_all.with_outputs(ACCOUNTS, main="blocks")
         )
         return {"blocks": listed["blocks"], ACCOUNTS: listed[ACCOUNTS]}

@@ -16,6 +16,7 @@ from beamvec.transforms.files import storage
 from beamvec.transforms.files.globs import IS_GLOB
 from beamvec.transforms.files.readers import path_of
 from beamvec.transforms.files.storage import ListedFile
+from beamvec.transforms.inputs.container_names import find_argument
 from beamvec.transforms.inputs.file_names import (
     IMAGE_EXTENSIONS,
     Skipped,
@@ -54,6 +55,7 @@ class Patterns(Source):
                 )
             if not (self._first_matches(pattern, 1) or self._may_be_empty(pattern)):
                 raise InputError(_explain_no_match(pattern, self.output))
+            _refuse_container(pattern)
         return NO_COLUMNS
 
     def _may_be_empty(self, pattern: str) -> bool:
@@ -137,6 +139,15 @@ def list_pattern(
     yield Unlisted(dict(skipped.counts), len(unreadable), tuple(unreadable[:NAMED]))
 
 
+def _refuse_container(pattern: str) -> None:
+    """Raise `InputError` for a file of many images, which would fail as an image."""
+    argument = find_argument(pattern)
+    if argument:
+        raise InputError(
+            f"`input={pattern}` is no image by its name, but holds many; give it to `{argument}`"
+        )
+
+
 def _list_remote(pattern: str, output: str, limit: int | None) -> Iterator[ImageRef | Unlisted]:
     # Beam reads a slash at the end as the files right below it.
     pattern, skipped = pattern.rstrip("/"), Skipped()
@@ -147,7 +158,7 @@ def _list_remote(pattern: str, output: str, limit: int | None) -> Iterator[Image
     if is_folder:
         found = storage.match(f"{pattern}/**", limit)
     for file in found:
-        if output and _is_own(file, output):
+        if output and is_own(file, output):
             continue
         is_apple = bool(find_apple(file.path)) and file.path != pattern and not find_apple(pattern)
         if is_apple or (is_folder and not is_image_name(file.path)):
@@ -157,7 +168,8 @@ def _list_remote(pattern: str, output: str, limit: int | None) -> Iterator[Image
     yield Unlisted(dict(skipped.counts))
 
 
-def _is_own(file: ListedFile, output: str) -> bool:
+def is_own(file: ListedFile, output: str) -> bool:
+    """Tell whether a file is of the dataset that is written to `output`."""
     name = file.path.removeprefix(f"{output}/")
     return name != file.path and layout.is_own_name(name.partition("/")[0])
 

@@ -8,22 +8,35 @@ from typing import Any
 
 from beamvec.errors import InputError
 from beamvec.transforms.inputs.manifest import Manifest
+from beamvec.transforms.inputs.parquet_files import ParquetFiles
 from beamvec.transforms.inputs.patterns import Patterns
-from beamvec.transforms.inputs.source import Source, make_names
+from beamvec.transforms.inputs.source import Option, Source, make_names
+from beamvec.transforms.inputs.tar_files import TarFiles
+from beamvec.transforms.inputs.tfrecord_files import TFRecordFiles
 from beamvec.transforms.inputs.uri_list import UriList
+from beamvec.transforms.inputs.zip_files import ZipFiles
 
 SOURCES: tuple[type[Source], ...] = (
     Patterns,
     UriList,
     Manifest,
+    ParquetFiles,
+    TarFiles,
+    TFRecordFiles,
+    ZipFiles,
 )
+
+
+def list_options() -> list[Option]:
+    """Return what the kinds of input take beside their names, once what several of them take."""
+    return list(dict.fromkeys(option for kind in SOURCES for option in kind.options))
 
 
 def make_source(arguments: Mapping[str, Any]) -> Source:
     """Make the one source that some arguments name, by the kinds' and their options' names.
 
     Raises:
-        InputError: if they name none or several.
+        InputError: if they name none or several, or have an option that it does not take.
     """
     given = [kind for kind in SOURCES if arguments.get(kind.kind) is not None]
     if len(given) != 1:
@@ -31,6 +44,12 @@ def make_source(arguments: Mapping[str, Any]) -> Source:
         known = ", ".join(f"`{kind.kind}`" for kind in SOURCES)
         raise InputError(f"{found} names the input; give one of {known}")
     (chosen,) = given
+    for option in list_options():
+        if arguments.get(option.name) not in (None, False) and option not in chosen.options:
+            takers = " or ".join(f"`{kind.kind}`" for kind in SOURCES if option in kind.options)
+            raise InputError(
+                f"`{option.name}` means nothing with `{chosen.kind}`; it goes with {takers}"
+            )
     options = {
         option.name: os.fspath(value) if isinstance(value, os.PathLike) else value
         for option in chosen.options

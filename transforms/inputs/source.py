@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -22,17 +22,19 @@ _Source = TypeVar("_Source", bound="Source")
 
 
 class Option(NamedTuple):
-    """A text that a kind of input takes beside its names.
+    """What a kind of input takes beside its names; several kinds may share one.
 
     Attributes:
         name: of the field, the argument and, with dashes, the flag.
-        metavar: stands for the value in the help.
+        metavar: stands for the value in the help; None for a flag without one, which means True.
         help: a line.
+        parse: makes the value of the flag's text.
     """
 
     name: str
-    metavar: str
+    metavar: str | None
     help: str
+    parse: Callable[[str], Any] = str
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,11 @@ class Source(ABC):
     def shard_key(ref: ImageRef) -> str:
         """Return what decides which shard an image is in; those with the same are in one."""
         return ref.uri
+
+    @staticmethod
+    def run_key(ref: ImageRef) -> tuple[str, int]:  # noqa: ARG004 For those who need it.
+        """Return what run of neighbours an image is in; a chunk is of one run."""
+        return "", 0
 
     def describe(self) -> tuple[str, ...]:
         """Return the names as they may be shown, without passwords."""

@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 import apache_beam as beam
@@ -31,6 +32,15 @@ def count_shards(images: int, rows_per_shard: int) -> int:
 
 ShardKey = Callable[[ImageRef], str]
 """Tells of an image what decides which shard it is in."""
+
+
+RunKey = Callable[[ImageRef], tuple[str, int]]
+"""Tells of an image which run of neighbours it is in; a chunk is of one run."""
+
+
+def no_run(_: ImageRef) -> tuple[str, int]:
+    """Tell that an image may share a chunk with any other."""
+    return "", 0
 
 
 def uri_of(ref: ImageRef) -> str:
@@ -78,7 +88,11 @@ def account_inputs(refs: Iterable[ImageRef]) -> Account:
 
 
 def plan_chunks(
-    shard: int, refs: Iterable[ImageRef], chunk_size: int, settings_digest: str
+    shard: int,
+    refs: Iterable[ImageRef],
+    chunk_size: int,
+    settings_digest: str,
+    run_key: RunKey = no_run,
 ) -> list[Chunk]:
     """Cut a shard into chunks; the result depends on the set of refs only, not on their order.
 
@@ -89,14 +103,16 @@ def plan_chunks(
         refs: its images, in any order.
         chunk_size: images in a chunk, the last one may hold fewer.
         settings_digest: stands for every setting that changes a value in the output.
+        run_key: a chunk ends where it changes; of a run, images are in the order of uris.
     """
     by_uri: dict[str, ImageRef] = {}
     for ref in refs:
         other = by_uri.setdefault(ref.uri, ref)
         if other is not ref:
             by_uri[ref.uri] = min(ref, other, key=repr)
-    unique = tuple(by_uri[uri] for uri in sorted(by_uri))
-    slices = (unique[i : i + chunk_size] for i in range(0, len(unique), chunk_size))
+    ordered = sorted(by_uri.values(), key=lambda ref: (run_key(ref), ref.uri))
+    runs = (tuple(run) for _, run in groupby(ordered, run_key))
+    slices = (run[i : i + chunk_size] for run in runs for i in range(0, len(run), chunk_size))
     return [
         Chunk(shard, position, _digest_chunk(part, settings_digest), part)
         for position, part in enumerate(slices)
@@ -120,6 +136,7 @@ class PlanOptions:
         settings_digest: stands for every setting that changes a value in the output.
         total_path: where the number of inputs is written, for whoever shows progress.
         shard_key: what decides which shard an image is in.
+        run_key: what decides which images may share a chunk.
     """
 
     chunk_size: int
@@ -127,6 +144,7 @@ class PlanOptions:
     settings_digest: str
     total_path: str
     shard_key: ShardKey = uri_of
+    run_key: RunKey = no_run
 
 
 class PlanChunks(beam.PTransform[Any, Any]):
@@ -189,7 +207,7 @@ def _cut_shard(
     shard, blocks = element
     refs = [ref for block in blocks for ref in _BLOCKS.decode(block).refs]
     inputs = account_inputs(refs)
-    chunks = plan_chunks(shard, refs, options.chunk_size, options.settings_digest)
+    chunks = plan_chunks(shard, refs, options.chunk_size, options.settings_digest, options.run_key)
     duplicates = len(refs) - sum(len(chunk.refs) for chunk in chunks)
     yield TaggedOutput(ACCOUNTS, inputs + Account(duplicates=duplicates))
     yield from chunks

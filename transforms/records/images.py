@@ -26,6 +26,22 @@ class ImageRef(NamedTuple):
     place: Any = None
 
 
+class Member(NamedTuple):
+    """Where an image lies in a container: the `place` of such a ref.
+
+    Attributes:
+        container: path or URI of the container.
+        container_bytes: its size when it was listed.
+        run: number of the run of neighbours that it belongs to, from 0; a chunk is of one run.
+        at: where in the container, for the reader of its kind.
+    """
+
+    container: str
+    container_bytes: int
+    run: int
+    at: Any
+
+
 def pack_refs(refs: Sequence[ImageRef]) -> tuple[tuple[Any, ...], ...]:
     """Turn refs into columns, which are pickled and restored several times as fast."""
     return tuple(zip(*refs, strict=True))
