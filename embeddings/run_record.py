@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from beamvec.embeddings.failure_count import FailureCount
 from beamvec.embeddings.layout import FAILURES_DIR
 from beamvec.embeddings.old_records import upgrade
 from beamvec.embeddings.schema import FORMAT_VERSION
@@ -24,7 +25,6 @@ RunState = Literal["running", "failed", "finished"]
 MAX_BYTES = 128 << 20
 """What a `run.json` may have: that of some hundred thousand parts."""
 
-_EXAMPLE_LENGTH = 90
 _CONVENTION = ModelSpec()
 
 
@@ -140,35 +140,6 @@ class Counts:
         names = [item.name for item in dataclasses.fields(self)]
         total = {name: getattr(self, name) + getattr(later, name) for name in names}
         return Counts(**{**total, "failures": later.failures})
-
-
-def _cut(text: str) -> str:
-    """Shorten a text to whole words.
-
-    >>> _cut("word " * 50)[-9:]
-    'word word'
-    """
-    return text if len(text) <= _EXAMPLE_LENGTH else text[:_EXAMPLE_LENGTH].rpartition(" ")[0]
-
-
-@dataclass(frozen=True)
-class FailureCount:
-    """How often failures had a cause.
-
-    Attributes:
-        stage: read, decode or infer.
-        error_type: the name of the exception.
-        count: how many images.
-        example: the message of one.
-        cause: what their messages have in common; empty in records of earlier versions, which
-            counted by stage and error type.
-    """
-
-    stage: str
-    error_type: str
-    count: int
-    example: str
-    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -298,11 +269,7 @@ class RunRecord:
 
     def describe_failures(self) -> list[str]:
         """Describe the causes of failures, the most frequent first."""
-        return [
-            f"{failure.count:,} x {failure.stage}: "
-            + (failure.cause or f"{failure.error_type}, such as: {_cut(failure.example)}")
-            for failure in self.sort_failures()
-        ]
+        return [failure.describe() for failure in self.sort_failures()]
 
     def file_metadata(self) -> dict[str, Any]:
         """Return what stands in the metadata of each Parquet file."""

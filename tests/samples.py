@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from beamvec.embeddings import RunRecord, layout, schema
-from beamvec.embeddings.run_record import Counts, FailureCount, FileRecord, Settings
+from beamvec.embeddings.failure_count import FailureCount
+from beamvec.embeddings.run_record import Counts, FileRecord, Settings
 from beamvec.transforms.inference.model_files import import_tensorflow
 
 SIZE = 32

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from old_formats import to_format_1
 
+from beamvec.embeddings.failure_count import FailureCount
 from beamvec.embeddings.run_record import (
     Counts,
-    FailureCount,
     InputRecord,
     RunRecord,
     Settings,

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from beamvec.embeddings import RunRecord
-from beamvec.embeddings.run_record import Counts, FailureCount, Settings, Timings
+from beamvec.embeddings.failure_count import FailureCount
+from beamvec.embeddings.run_record import Counts, Settings, Timings
 from beamvec.pipeline.commands.summary import (
     RANDOM_WEIGHTS,
     failures_folder,

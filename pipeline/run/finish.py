@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
 
+from beamvec.embeddings.failure_count import FailureCount
 from beamvec.embeddings.layout import FAILURES_DIR, TABLE_DIRS, Layout
 from beamvec.embeddings.run_record import (
     Counts,
-    FailureCount,
     RunRecord,
     Throughput,
     Timings,
