@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from beamvec.errors import InputError
@@ -20,6 +22,11 @@ from beamvec.transforms.inputs.uri_list import UriList
         ({"manifest": "m.csv", "uri_column": None}, Manifest(("m.csv",))),
         ({"manifest": "m.csv", "uri_column": "path"}, Manifest(("m.csv",), uri_column="path")),
         ({"input": "photos", "output": "out"}, Patterns(("photos",))),
+        ({"input": "photos", "allow_empty": True}, Patterns(("photos",), allow_empty=True)),
+        (
+            {"manifest": "m.csv", "base_folder": Path("b"), "csv_encoding": "latin-1"},
+            Manifest(("m.csv",), base_folder="b", csv_encoding="latin-1"),
+        ),
         ({"input": "photos", "allow_private_hosts": False}, Patterns(("photos",))),
         (
             {"input_list": "l", "connections_per_host": 4, "fetch_timeout": 1.5},

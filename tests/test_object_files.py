@@ -283,11 +283,14 @@ def test_without_conditions_versions_are_compared_before(store, root):
 
 
 def test_patterns_stay_in_folders_or_do_not(store, root):
-    for name in ("b/x.jpg", "b/c/y.jpg", "b/", "b2/z.jpg", "b/x.png"):
+    for name in ("b/x.jpg", "b/c/y.jpg", "b/", "b2/z.jpg", "b/x.png", "back\\slash.gif"):
         store.upload(name, b"")
     found = lambda pattern: [file.path for file in storage.match(root + pattern)]  # noqa: E731
     assert found("/b/*.jpg") == [f"{root}/b/x.jpg"]
     assert found("/b/**.jpg") == [f"{root}/b/c/y.jpg", f"{root}/b/x.jpg"]
+    assert found("/b/**/*.jpg") == [f"{root}/b/c/y.jpg", f"{root}/b/x.jpg"]
+    assert found("/**/z.jpg") == [f"{root}/b2/z.jpg"]
+    assert found("/*slash.*") == [f"{root}/back\\slash.gif"]
     assert found("/*/?.[jp]*") == [f"{root}/b/x.jpg", f"{root}/b/x.png", f"{root}/b2/z.jpg"]
     assert storage.list_files(f"{root}/b") == [f"{root}/b/x.jpg", f"{root}/b/x.png"]
     assert len(storage.match(f"{root}/**", 2)) == 2

@@ -17,6 +17,7 @@ from beamvec.errors import InputError
 from beamvec.transforms.files import storage
 from beamvec.transforms.inputs.file_names import IMAGE_EXTENSIONS
 from beamvec.transforms.inputs.patterns import Patterns, expand_pattern, list_pattern
+from beamvec.transforms.output import chunk_files
 
 
 def names(pattern: str | Path, root: Path) -> list[str]:
@@ -193,7 +194,9 @@ def test_an_unreadable_folder_is_counted_and_named(extract, photos, tmp_path, mo
     monkeypatch.setattr(os, "scandir", deny)
     assert extract("--input", folder) == 1
     captured = capsys.readouterr()
-    assert f"UNREADABLE   1 folders, whose images are missing here: {folder}/sub" in captured.out
+    assert (
+        f"UNREADABLE   1 folders that could not be read: {folder}/sub: Permission" in captured.out
+    )
     assert "0 of 11 images failed (8.33%)" in captured.err
     assert "1 folders could not be read" in captured.err
     run = open_dataset(str(tmp_path / "out")).run
@@ -206,10 +209,25 @@ def test_an_unreadable_folder_is_counted_and_named(extract, photos, tmp_path, mo
     assert (run.latest.unlisted.folders, run.counts.inputs) == (0, 21)
 
 
-def test_skipped_files_are_told_by_a_run_that_goes_on_too(extract, photos, tmp_path, capsys):
+def test_skipped_files_are_told_by_a_run_that_goes_on_too(
+    extract, photos, tmp_path, capsys, monkeypatch
+):
     flags = ["--input", photos, "--max-failure-ratio", "1", "--chunk-size", "4"]
+    with monkeypatch.context() as patch:
+        written, write = [], chunk_files.write_chunk
+
+        def fail_after_two(*args):
+            if len(written) == 2:
+                raise OSError("killed")
+            written.append(args)
+            return write(*args)
+
+        patch.setattr(chunk_files, "write_chunk", fail_after_two)
+        assert extract(*flags) == 3
+    capsys.readouterr()
     assert extract(*flags) == 0
-    told = "skipped      files that were not looked at, 2: 1 x no extension, 1 x .txt"
+    assert open_dataset(str(tmp_path / "out")).run.counts.taken_over
+    told = "skipped      2 files that were not looked at: 1 x no extension, 1 x .txt"
     assert told in capsys.readouterr().out
     assert open_dataset(str(tmp_path / "out")).run.unlisted == Unlisted({"": 1, ".txt": 1})
     assert extract(*flags, "--append") == 0
@@ -253,9 +271,9 @@ def test_a_file_uri_is_a_path(tree):
 
 
 def test_thousands_of_names_are_listed_in_few_parts(tree):
-    source = Patterns(tuple(f"{tree}/a.jpg" for _ in range(1000)))
-    assert len(source.split()) == 64
-    assert sum(len(list(part.list_images())) for part in source.split()) == 1000
+    source = Patterns(tuple(f"{tree}/a.jpg" for _ in range(3000)))
+    assert len(source.split()) == 1000
+    assert sum(len(list(part.list_images())) for part in source.split()) == 3000
 
 
 def test_links_are_followed_but_not_in_circles(tree, tmp_path_factory):
@@ -294,7 +312,7 @@ def test_patterns_are_listed_one_after_the_other_as_often_as_they_are_named(tree
         ("nowhere", "no such file or folder"),
         ("*.nothing", "no file matches this pattern; is it quoted as you meant it?"),
         ("empty", "no images in this folder (looked for .apng"),
-        ("texts", "there are 2: 1 x no extension, 1 x .txt"),
+        ("texts", "there are 2 files that were not looked at: 1 x no extension, 1 x .txt"),
     ],
 )
 def test_a_pattern_that_names_nothing_says_why(tree, pattern, told):
@@ -342,6 +360,26 @@ def test_a_store_is_listed_as_a_folder_is(tree, bucket):
     (ref,) = expand_pattern(f"{bucket}/a.jpg")
     assert ref.size_bytes == 7
     assert ref.modified_s == (tree / "a.jpg").stat().st_mtime
+
+
+def test_an_output_in_a_store_is_no_input_and_not_the_input_folder(tree, bucket):
+    for name in ("embeddings/x.jpg", "run.json", "_LOCK", "y.jpg"):
+        (tree / "sub" / "out" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / "sub" / "out" / name).write_text("")
+    output = f"{bucket}/sub/out"
+    for pattern in (f"{bucket}/sub", f"{bucket}/sub/**"):
+        source = Patterns((pattern,), output=output).check()
+        found = sorted(ref.uri.removeprefix(f"{bucket}/sub/") for ref in source.list_images())
+        assert found == ["d.Png", "deep/e.tif", "out/y.jpg"]
+        assert unlisted(pattern, output) == Unlisted()
+    with pytest.raises(InputError, match="is the folder of `input"):
+        Patterns((f"{bucket}/sub/",), output=f"{bucket}/sub").check()
+
+
+def test_what_is_skipped_in_a_store_is_counted(tree, bucket):
+    (tree / "._a.jpg").write_text("")
+    assert unlisted(bucket) == Unlisted({".txt": 1, "._*": 1})
+    assert unlisted(f"{bucket}/*.jpg") == Unlisted({"._*": 1})
 
 
 def test_a_store_is_not_listed_in_full_to_see_whether_there_is_something(bucket, monkeypatch):

@@ -7,6 +7,7 @@ import argparse
 from beamvec.embeddings import Dataset, layout, open_dataset
 from beamvec.embeddings.checksums import list_unchecked
 from beamvec.embeddings.parts import Part
+from beamvec.embeddings.unlisted import Unlisted
 from beamvec.embeddings.verify import Contents, check_dataset, examine
 from beamvec.errors import DatasetError
 from beamvec.pipeline.commands.summary import describe_accounts
@@ -68,6 +69,7 @@ def describe_dataset(dataset: Dataset, contents: Contents) -> dict[str, str]:
         + _files(dataset.embedding_files),
         "failures": f"{_count_failures(dataset):,} rows, " + _files(dataset.failure_files),
         "accounts": describe_accounts(counts),
+        **_describe_unlisted(run.latest.unlisted),
         "model": run.model + weights,
         "fingerprint": settings.fingerprint,
         "settings": f"input {run.input_size} x {run.input_size}, resize {run.spec.resize}, "
@@ -78,6 +80,11 @@ def describe_dataset(dataset: Dataset, contents: Contents) -> dict[str, str]:
         "speed": f"{timings.images_per_s:.1f} images/s on {run.runner}, "
         f"{run.model_loads} model load(s)",
     }
+
+
+def _describe_unlisted(unlisted: Unlisted) -> dict[str, str]:
+    skipped = {"skipped": unlisted.describe_files()} if unlisted.files else {}
+    return skipped | ({"UNREADABLE": unlisted.describe_folders()} if unlisted.folders else {})
 
 
 def _describe_contents(contents: Contents, rows: int) -> dict[str, str]:

@@ -49,15 +49,8 @@ def summarize(record: RunRecord, output: str) -> list[str]:
 
 
 def _unlisted_lines(unlisted: Unlisted) -> list[str]:
-    lines = []
-    if unlisted.files:
-        what = f"files that were not looked at, {unlisted.describe_files()}"
-        lines.append(_line("skipped", what))
-    if unlisted.folders:
-        names = _name_some(unlisted.named, unlisted.folders)
-        text = f"{unlisted.folders:,} folders, whose images are missing here: {names}"
-        lines.append(_line("UNREADABLE", text))
-    return lines
+    lines = [_line("skipped", unlisted.describe_files())] if unlisted.files else []
+    return lines + ([_line("UNREADABLE", unlisted.describe_folders())] if unlisted.folders else [])
 
 
 def _append_lines(record: RunRecord) -> list[str]:

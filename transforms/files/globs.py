@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_SPECIAL = re.compile(r"\*\*/|\*\*|\*|\?|\[(!?\]?[^\]]*)\]")
+_SPECIAL = re.compile(r"\*\*/|\*\*|\*|\?|\[((?:!|(?!!))(?:\][^\]]*|[^\]]+))\]")
 
 IS_GLOB = re.compile(r"[*?\[]")
 

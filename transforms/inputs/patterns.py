@@ -29,7 +29,7 @@ from beamvec.transforms.inputs.source import Source
 from beamvec.transforms.records.images import ImageRef
 from beamvec.transforms.records.own_columns import NO_COLUMNS
 
-_MOST_PARTS = 64
+_MOST_PARTS = 1_000
 """Parts that a run lists in parallel: a shell makes thousands of names of one pattern."""
 
 
@@ -199,5 +199,5 @@ def _explain_no_match(pattern: str, output: str) -> str:
     left_out = [found for found in list_pattern(pattern, output) if isinstance(found, Unlisted)]
     total = sum(left_out, Unlisted())
     there = f"; there are {total.describe_files()}" if total.files else ""
-    unread = f"; could not read {', '.join(total.named)}" if total.folders else ""
+    unread = f"; {total.describe_folders()}" if total.folders else ""
     return f"`input={pattern}`: no images in this folder (looked for {known}){there}{unread}"

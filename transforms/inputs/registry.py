@@ -51,9 +51,9 @@ def make_source(arguments: Mapping[str, Any]) -> Source:
                 f"`{option.name}` means nothing with `{chosen.kind}`; it goes with {takers}"
             )
     options = {
-        option.name: os.fspath(arguments[option.name])
+        option.name: os.fspath(value) if isinstance(value, os.PathLike) else value
         for option in chosen.options
-        if arguments.get(option.name) is not None
+        if (value := arguments.get(option.name)) is not None
     }
     if arguments.get("allow_empty"):
         options["allow_empty"] = True
