@@ -35,7 +35,7 @@ setup(
         "tqdm>=4.66,<5",
         "threadpoolctl>=3.5,<4",
         "packaging>=24,<27",
-        "urllib3>=2.2,<3",
+        "urllib3>=2.2.1,<3",
         "google-crc32c>=1.5,<2",
     ],
     extras_require={
