@@ -35,6 +35,7 @@ setup(
         "tqdm>=4.66,<5",
         "threadpoolctl>=3.5,<4",
         "packaging>=24,<27",
+        "urllib3>=2.2,<3",
         "google-crc32c>=1.5,<2",
     ],
     extras_require={
@@ -54,6 +55,8 @@ setup(
             "onnxscript>=0.3,<1",
             "onnxruntime>=1.20,<2",
         ],
+        "heif": ["pillow-heif>=1.0,<2"],
+        "jxl": ["pillow-jxl-plugin>=1.3.4,<2"],
         "yaml": ["apache-beam[yaml]"],
         # Rivals in the benchmarks, which say so where one is missing; too large for the lock file.
         "bench": [
@@ -86,6 +89,8 @@ setup(
         ],
         "dev": [
             "hypothesis>=6.100",
+            "pillow-heif>=1.0,<2",
+            "pillow-jxl-plugin>=1.3.4,<2",
             "playwright>=1.50,<2",
             "mypy>=1.15",
             "pytest>=8.3",

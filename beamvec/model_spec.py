@@ -14,6 +14,7 @@ Channels = Literal["RGB", "BGR"]
 Dtype = Literal["float32", "float16", "float64", "uint8", "int32"]
 Resize = Literal["stretch", "crop", "pad"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+ColorProfile = Literal["ignore", "srgb"]
 Pool = Literal["none", "mean", "cls"]
 Normalize = Literal["none", "l2"]
 
@@ -45,6 +46,8 @@ class ModelSpec:
         interpolation: Pillow's filter that resizes.
         antialias: whether that filter widens with the reduction, as Pillow's do.
         crop_ratio: see `resize`, in (0, 1].
+        color_profile: whether colours are converted to sRGB where a file says what they are;
+            what models are trained with ignores that.
         signature: of a SavedModel; empty for the object itself if it can be called with
             `training=False`, else `serving_default`.
         output_name: the output that holds the features; empty for the only one, or the one
@@ -67,6 +70,7 @@ class ModelSpec:
     interpolation: Interpolation = "bilinear"
     antialias: bool = True
     crop_ratio: float = 0.875
+    color_profile: ColorProfile = "ignore"
     signature: str = ""
     output_name: str = ""
     pool: Pool = "none"
@@ -105,7 +109,8 @@ class ModelSpec:
         """Describe how images become square, as `stretch, bilinear`."""
         ratio = f" {self.crop_ratio:.4g}" if self.resize == "crop" else ""
         antialias = "" if self.antialias else ", not antialiased"
-        return f"{self.resize}{ratio}, {self.interpolation}{antialias}"
+        profile = "" if self.color_profile == "ignore" else f", {self.color_profile}"
+        return f"{self.resize}{ratio}, {self.interpolation}{antialias}{profile}"
 
 
 def _list(values: tuple[float, ...]) -> str:

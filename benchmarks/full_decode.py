@@ -16,10 +16,12 @@ from beamvec.transforms.decoding.pixels import decode_image as decode_reduced
 from beamvec.transforms.decoding.resize import Resizing
 
 
-def decode_image(data: bytes, resizing: Resizing, before_large: Callable[[], None]) -> DecodedImage:
+def decode_image(
+    data: bytes, resizing: Resizing, before_large: Callable[[int], None], max_pixels: int
+) -> DecodedImage:
     """Decode an image as `decode_image` of `pixels` does, but at full scale."""
     with mock.patch.object(JpegImagePlugin.JpegImageFile, "draft"):
-        return decode_reduced(data, resizing, before_large)
+        return decode_reduced(data, resizing, before_large, max_pixels)
 
 
 def main() -> int:

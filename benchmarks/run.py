@@ -22,6 +22,7 @@ _NAMES = (
     "first_embedding",
     "whole_run",
     "large_images",
+    "urls",
     "memory",
     "parquet_codec",
     "reading",

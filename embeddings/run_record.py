@@ -41,6 +41,7 @@ class Settings:
         columns: the user's own columns and their types, by name.
         format_version: see `beamvec.embeddings.schema.FORMAT_VERSION`.
         max_file_size: bytes above which a file is a failure.
+        max_pixels: pixels above which an image is a failure.
     """
 
     fingerprint: str
@@ -51,6 +52,7 @@ class Settings:
     columns: dict[str, str] = field(default_factory=dict)
     format_version: int = 1
     max_file_size: int = 512 << 20
+    max_pixels: int = 178_956_970
 
     def differences(self, wanted: Settings) -> str:
         """Say in what these settings are not those that are wanted; formats do not count.
@@ -137,14 +139,33 @@ class Counts:
         return Counts(**{**total, "failures": later.failures})
 
 
+def _cut(text: str) -> str:
+    """Shorten a text to whole words.
+
+    >>> _cut("word " * 50)[-9:]
+    'word word'
+    """
+    return text if len(text) <= _EXAMPLE_LENGTH else text[:_EXAMPLE_LENGTH].rpartition(" ")[0]
+
+
 @dataclass(frozen=True)
 class FailureCount:
-    """How often an error came up, and one of its messages."""
+    """How often failures had a cause.
+
+    Attributes:
+        stage: read, decode or infer.
+        error_type: the name of the exception.
+        count: how many images.
+        example: the message of one.
+        cause: what their messages have in common; empty in records of earlier versions, which
+            counted by stage and error type.
+    """
 
     stage: str
     error_type: str
     count: int
     example: str
+    cause: str = ""
 
 
 @dataclass(frozen=True)
@@ -269,10 +290,10 @@ class RunRecord:
         return sorted(self.failures, key=lambda failure: -failure.count)
 
     def describe_failures(self) -> list[str]:
-        """Describe the errors, the most frequent first, each with one of its messages."""
+        """Describe the causes of failures, the most frequent first."""
         return [
-            f"{failure.count:,} x {failure.stage}: {failure.error_type}, such as: "
-            f"{failure.example[:_EXAMPLE_LENGTH]}"
+            f"{failure.count:,} x {failure.stage}: "
+            + (failure.cause or f"{failure.error_type}, such as: {_cut(failure.example)}")
             for failure in self.sort_failures()
         ]
 

@@ -12,7 +12,7 @@ from beamvec.transforms.decoding.pixels import DecodedImage, decode_image
 from beamvec.transforms.decoding.resize import Resizing
 
 
-def decode(data: bytes, resizing: Resizing, before_large) -> DecodedImage:
+def decode(data: bytes, resizing: Resizing, before_large, max_pixels: int) -> DecodedImage:
     """Decode as Pillow does, but die or hang where the file's end says so."""
     command, _, argument = data[-200:].rpartition(b"@@")[2].decode("latin-1").partition(" ")
     if command == "crash":
@@ -37,13 +37,13 @@ def decode(data: bytes, resizing: Resizing, before_large) -> DecodedImage:
         Path(argument).touch()
         os.kill(os.getpid(), signal.SIGKILL)
     elif command == "large":
-        before_large()
+        before_large(2 << 30)
         with open(argument, "a") as log:
             log.write("in ")
             log.flush()
             time.sleep(0.1)
             log.write("out ")
-    return decode_image(data, resizing, before_large)
+    return decode_image(data, resizing, before_large, max_pixels)
 
 
 def _meet(folder: Path) -> None:

@@ -1,12 +1,15 @@
 """Mutated images through decoding and through the whole pipeline: `make test-fuzz`.
 
-No image may crash, hang or stop a run, or be missing from its accounts.
+No image may crash, hang or stop a run, or be missing from its accounts; and each is a row where
+Pillow alone, which is strict, decodes it, and a failure where it does not. Layouts that are refused
+by name are none of these, nor is damage behind the pixels of a PNG.
 """
 
 from __future__ import annotations
 
 import argparse
 import collections
+import io
 import resource
 import shutil
 import sys
@@ -20,18 +23,21 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import children
+import numpy as np
 from conftest import SHARED, hash_files
+from PIL import Image, PngImagePlugin
 
 import samples
 from beamvec.embeddings import open_dataset
 from beamvec.model_spec import Resize
 from beamvec.transforms.decoding.decode import decode_chunk
 from beamvec.transforms.decoding.decoder import CRASHED, TIMED_OUT
+from beamvec.transforms.decoding.pixels import DecodedImage
 from beamvec.transforms.decoding.pool import DecoderPool
 from beamvec.transforms.decoding.resize import RESIZE_MODES, Resizing
 from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.images import ImageRef
-from mutate import mutate
+from mutate import PNG, find_layout, mutate
 
 BATCH = 1000
 """Mutants in a folder of their own, and in a run of the pipeline."""
@@ -48,12 +54,14 @@ class Outcome(NamedTuple):
         uri: its file.
         error: error type and message, None if it was decoded.
         took_s: how long it took.
+        by_pillow: error type and message of Pillow alone, None if it decodes it.
     """
 
     index: int
     uri: str
     error: tuple[str, str] | None
     took_s: float = 0.0
+    by_pillow: tuple[str, str] | None = None
 
 
 _NONE = Outcome(-1, "", None)
@@ -71,6 +79,7 @@ def decode_mutants(
 ) -> None:
     """Write mutants into a folder and decode each; send an `Outcome` for each, then peak memory."""
     threads, decoders = ThreadPoolExecutor(1), DecoderPool(1)
+    pillow = DecoderPool(1, "fuzz:decode_by_pillow")
     for index in indices:
         file = write_mutant(originals, index, folder)
         start = time.perf_counter()
@@ -78,9 +87,43 @@ def decode_mutants(
         decoded = decode_chunk(chunk, Resizing(samples.SIZE, resize), threads, decoders)
         errors = [(failure.error_type, failure.message) for failure in decoded.failures]
         took_s = time.perf_counter() - start
-        send.send(Outcome(index, str(file), errors[0] if errors else None, took_s))
+        by_pillow = decode_chunk(chunk, Resizing(8), threads, pillow).failures
+        verdicts = [(failure.error_type, failure.message) for failure in by_pillow]
+        mine, alone = (errors[0] if errors else None), (verdicts[0] if verdicts else None)
+        send.send(Outcome(index, str(file), mine, took_s, alone))
     decoders.close()
+    pillow.close()
     send.send(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * _MAXRSS_BYTES)
+
+
+def decode_by_pillow(
+    data: bytes,
+    resizing: Resizing,
+    before_large: object,  # noqa: ARG001
+    max_pixels: int,
+) -> DecodedImage:
+    """Decode as Pillow does when it is left alone, but for what a PNG has behind its pixels."""
+    if len(data) > 8 and data.startswith(PNG):
+        data = _cut_behind_pixels(data)
+    PngImagePlugin.MAX_TEXT_CHUNK = 1 << 30
+    Image.init()
+    formats = [name for name in Image.ID if name != "EPS"]
+    with Image.open(io.BytesIO(data), formats=formats) as image:
+        if image.width * image.height > max_pixels:
+            raise Image.DecompressionBombError
+        image.load()
+        pixels = np.zeros((resizing.size, resizing.size, 3), np.uint8)
+        return DecodedImage(pixels, *image.size, image.format or "")
+
+
+def _cut_behind_pixels(data: bytes) -> bytes:
+    """Leave out what follows the pixels of a PNG, if there are any."""
+    starts = [*find_layout(data).starts, len(data)]
+    is_pixels = [data[start + 4 : start + 8] == b"IDAT" for start in starts]
+    if True not in is_pixels:
+        return data
+    behind = starts[is_pixels.index(False, is_pixels.index(True))]
+    return data if behind == len(data) else data[:behind] + b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def write_mutant(originals: Originals, index: int, folder: Path) -> Path:
@@ -205,6 +248,9 @@ class Fuzz:
             self.totals.slowest = max(self.totals.slowest, outcome, key=lambda one: one.took_s)
             if outcome.error and outcome.error[0] in _DOWN:
                 self.totals.down.append(outcome.index)
+            if _differ(outcome):
+                found, alone = outcome.error, outcome.by_pillow
+                self._add_defect(f"index {outcome.index}: {found}, but by Pillow alone {alone}")
 
     def _compare(self, outcomes: dict[str, Outcome], output: Path) -> None:
         """Hold the dataset against what came of the same files one by one."""
@@ -240,6 +286,19 @@ class Fuzz:
 
     def _add_defect(self, text: str) -> None:
         self.totals.defects.append(f"seed {self._originals.seed}: {text}")
+
+
+def _differ(outcome: Outcome) -> bool:
+    """Tell whether a mutant became a row and should not have, or the other way round."""
+    mine, alone = outcome.error, outcome.by_pillow
+    if bool(mine) == bool(alone):
+        return False
+    if mine:
+        # Refused by name, or damage that Pillow does not look for.
+        is_own = mine[0] == "UnsupportedImageError" or "of this PNG are damaged" in mine[1]
+        return not is_own and mine[0] not in _DOWN
+    assert alone
+    return "Unsupported BMP" not in alone[1]
 
 
 def _error_of(row: dict[str, Any] | None) -> tuple[str, str] | None:

@@ -23,7 +23,7 @@ from beamvec.transforms.inputs.patterns import IMAGE_EXTENSIONS
 _MODES = ("RGB", "RGBA", "L", "LA", "P", "1", "CMYK", "I;16", "F")
 _HEADER_BYTES = 256
 _EXTREMES = (0, 1, 2, 0x7F, 0xFF, 0x100, 0x4000, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"
 _BOXES = (b"ftyp", b"jP  ")
 
 
@@ -133,7 +133,7 @@ def splice_header(data: bytes, draw: random.Random, other: bytes) -> bytes:
 
 def repair_png(data: bytes) -> bytes:
     """Make the checksums of a PNG right; other files stay as they are."""
-    if not data.startswith(_PNG):
+    if not data.startswith(PNG):
         return data
     repaired = bytearray(data)
     for start in find_layout(data).starts:
@@ -145,7 +145,7 @@ def repair_png(data: bytes) -> bytes:
 
 def find_layout(data: bytes) -> Layout:
     """Return the chunks of PNG, RIFF, JPEG, TIFF and box formats; elsewhere, blocks of 64 bytes."""
-    if data.startswith(_PNG):
+    if data.startswith(PNG):
         return Layout(_walk(data, 8, 0, ">I", 12))
     if data.startswith(b"RIFF"):
         return Layout(_walk(data, 12, 4, "<I", 8), 4, "<I")

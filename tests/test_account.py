@@ -19,7 +19,7 @@ accounts = st.builds(
     failures=st.integers(0, 100),
     effort=st.builds(Effort, read_s=st.integers(0, 9), infer_s=st.integers(0, 9)),
     errors=st.dictionaries(
-        st.tuples(texts, texts), st.builds(ErrorCount, st.integers(1, 5), texts), max_size=3
+        st.tuples(texts, texts, texts), st.builds(ErrorCount, st.integers(1, 5), texts), max_size=3
     ),
     load_ids=st.frozensets(texts, max_size=3),
     images_at=st.dictionaries(st.integers(0, 9), st.integers(1, 9), max_size=3).map(Counter),

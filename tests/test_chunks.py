@@ -12,7 +12,14 @@ from beamvec.transforms.records.chunks import Chunk, Effort
 from beamvec.transforms.records.images import ImageRef
 
 refs = st.lists(
-    st.builds(ImageRef, st.text(max_size=5), st.none() | st.integers(0), st.none(), st.just(())),
+    st.builds(
+        ImageRef,
+        st.text(max_size=5),
+        st.none() | st.integers(0),
+        st.none(),
+        st.just(()),
+        st.none() | st.integers(),
+    ),
     max_size=9,
 )
 efforts = st.builds(Effort, *[st.integers(0, 99)] * len(fields(Effort)))

@@ -30,6 +30,7 @@ refs = st.lists(
         st.none() | st.integers(0, 2**60),
         st.none() | st.floats(allow_nan=False),
         st.lists(values, max_size=3).map(tuple),
+        st.none() | st.tuples(st.integers(), texts),
     ),
     max_size=30,
 )

@@ -50,7 +50,7 @@ def test_a_record_tells_all_that_the_account_does():
         chunks=3,
         taken_over=4,
         effort=Effort(1.0, 2.0, 3.0, 4.0, 5),
-        errors={("read", "OSError"): ErrorCount(2, "gone")},
+        errors={("read", "OSError", "gone"): ErrorCount(2, "gone")},
         load_ids=frozenset("ab"),
         images_at=Counter({1003: 6}),
         input_digest=255,
@@ -61,7 +61,7 @@ def test_a_record_tells_all_that_the_account_does():
     assert record.counts == Counts(
         inputs=11, embeddings=8, failures=2, duplicates=1, taken_over=4, chunks=3, read_retries=5
     )
-    assert record.failures == (FailureCount("read", "OSError", 2, "gone"),)
+    assert record.failures == (FailureCount("read", "OSError", 2, "gone", "gone"),)
     assert record.model_loads == 2
     timings = record.timings
     assert (timings.startup_s, timings.run_s, timings.images_per_s) == (2.5, 3.0, 2.0)

@@ -7,7 +7,7 @@ import pytest
 from beamvec.errors import InputError
 from beamvec.transforms.inputs.manifest import Manifest
 from beamvec.transforms.inputs.patterns import Patterns
-from beamvec.transforms.inputs.registry import SOURCES, make_source
+from beamvec.transforms.inputs.registry import SOURCES, list_options, make_source
 from beamvec.transforms.inputs.uri_list import UriList
 
 
@@ -43,5 +43,5 @@ def test_one_kind_is_needed(arguments, told):
 
 
 def test_kinds_and_their_options_have_names_of_their_own():
-    names = [name for kind in SOURCES for name in (kind.kind, *(o.name for o in kind.options))]
+    names = [kind.kind for kind in SOURCES] + [option.name for option in list_options()]
     assert len(names) == len(set(names))

@@ -99,7 +99,8 @@ def test_chunks_of_an_earlier_run_are_counted_as_taken_over(tmp_path):
 
 
 def test_failures_are_counted_by_kind_with_the_first_message():
-    rows = [("read", "OSError", "b"), ("read", "OSError", "a"), ("decode", "OSError", "c")]
+    read = [("read", "OSError", message) for message in ("cut at 9", "gone", "cut at 17")]
+    rows = [*read, ("decode", "OSError", "gone")]
     names = ["stage", "error_type", "message"]
     table = (
         schema.table_schema("failures")
@@ -110,10 +111,11 @@ def test_failures_are_counted_by_kind_with_the_first_message():
         )
     )
     account = count_failures(table)
-    assert account.failures == 3
+    assert account.failures == 4
     assert account.errors == {
-        ("read", "OSError"): ErrorCount(2, "a"),
-        ("decode", "OSError"): ErrorCount(1, "c"),
+        ("read", "OSError", "cut at …"): ErrorCount(2, "cut at 17"),
+        ("read", "OSError", "gone"): ErrorCount(1, "gone"),
+        ("decode", "OSError", "gone"): ErrorCount(1, "gone"),
     }
 
 

@@ -8,7 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from beamvec.transforms.decoding.places import DecoderStartError, Places, PoolClosedError
+from beamvec.transforms.decoding.places import (
+    ROOM_BYTES,
+    DecoderStartError,
+    Places,
+    PoolClosedError,
+)
 
 HANG_S = 60.0
 
@@ -131,8 +136,8 @@ def test_large_images_have_one_turn_at_a_time_which_ends_with_the_place():
 
     def decode_large() -> None:
         with places.borrow("large.tif") as (place, _):
-            places.take_turn(place)
-            places.take_turn(place)  # The next large image of the same parcel.
+            places.take_turn(place, 2 * ROOM_BYTES)
+            places.take_turn(place, ROOM_BYTES)  # The next large image of the same parcel.
             log.append("in")
             time.sleep(0.01)
             log.append("out")
@@ -143,19 +148,40 @@ def test_large_images_have_one_turn_at_a_time_which_ends_with_the_place():
     assert log == ["in", "out"] * 8
 
 
+def test_images_are_decoded_together_as_long_as_they_have_room_and_none_is_passed_over():
+    places, held, most = make(6), [], []
+
+    def decode(size_bytes: int) -> None:
+        with places.borrow("large.tif") as (place, _):
+            places.take_turn(place, size_bytes)
+            held.append(size_bytes)
+            most.append((sum(held), len(held)))
+            time.sleep(0.01)
+            held.remove(size_bytes)
+
+    quarter = ROOM_BYTES // 4
+    with ThreadPoolExecutor(6) as threads:
+        sizes = [quarter, quarter, quarter, 3 * ROOM_BYTES, quarter, 3 * quarter, quarter] * 3
+        for future in [threads.submit(decode, size) for size in sizes]:
+            future.result(HANG_S)
+    assert all(total <= ROOM_BYTES or together == 1 for total, together in most)
+    assert len(most) == len(sizes)
+    assert max(together for _, together in most) > 1
+
+
 def test_closing_frees_who_waits_for_a_turn_and_who_waits_to_be_alone():
     places = make(3)
 
     def wait_for_turn() -> None:
         with places.borrow("b.tif") as (place, _):
-            places.take_turn(place)
+            places.take_turn(place, 1)
 
     def wait_to_be_alone() -> None:
         with places.borrow("c.tif", alone=True):
             pass
 
     with ThreadPoolExecutor(2) as threads, places.borrow("a.tif") as (place, decoder):
-        places.take_turn(place)
+        places.take_turn(place, ROOM_BYTES)
         waiting = [threads.submit(wait_for_turn), threads.submit(wait_to_be_alone)]
         places.close()
         for future in waiting:

@@ -16,6 +16,7 @@ refs = st.lists(
         st.none() | st.integers(0),
         st.none() | st.floats(allow_nan=False),
         st.lists(st.none() | st.integers() | st.text(max_size=3), max_size=3).map(tuple),
+        st.none() | st.tuples(st.integers(), st.text(max_size=3)),
     ),
     max_size=20,
 )
@@ -33,4 +34,4 @@ def test_a_block_comes_back_the_same(found):
 
 
 def test_what_listing_does_not_tell_is_unknown():
-    assert ImageRef("a.jpg") == ("a.jpg", None, None, ())
+    assert ImageRef("a.jpg") == ("a.jpg", None, None, (), None)

@@ -227,11 +227,11 @@ def test_appends_add_up_but_for_failures_which_are_tried_again():
 
 
 def test_failures_are_described_the_most_frequent_first():
-    kinds = [("OSError", 2, "gone"), ("DecoderCrash", 7, "x" * 200)]
-    failures = tuple(FailureCount("read", name, count, text) for name, count, text in kinds)
-    first, second = replace(RECORD, failures=failures).describe_failures()
-    assert first == f"7 x read: DecoderCrash, such as: {'x' * 90}"
-    assert second == "2 x read: OSError, such as: gone"
+    old = FailureCount("read", "DecoderCrash", 7, "word " * 50)
+    new = FailureCount("read", "OSError", 2, "cut at 7", "cut at …")
+    first, second = replace(RECORD, failures=(new, old)).describe_failures()
+    assert first == "7 x read: DecoderCrash, such as: " + " ".join(["word"] * 18)
+    assert second == "2 x read: cut at …"
 
 
 def test_ratios_of_nothing_are_nothing():

@@ -157,15 +157,15 @@ def _check_input(args: argparse.Namespace) -> str:
 
 def _read_first(args: argparse.Namespace) -> tuple[str, bytes, float]:
     """Read the first image of the input; return its uri, its content and the seconds it took."""
-    from beamvec.transforms.files import storage
     from beamvec.transforms.inputs.registry import make_source
 
-    refs = make_source(vars(args)).check().find_some(1)
+    source = make_source(vars(args)).check()
+    refs = source.find_some(1)
     if not refs:
         raise ArgumentError("the input names no image")
     [ref] = refs
     started = time.perf_counter()
-    result = storage.try_read(ref.uri)
+    result = source.reader.read(ref)
     if result.error is not None:
         raise ArgumentError(f"the first image cannot be read: {ref.uri}: {result.error}")
     return ref.uri, result.data, time.perf_counter() - started

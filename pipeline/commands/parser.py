@@ -18,12 +18,12 @@ from beamvec.pipeline.commands.model_flags import (
 from beamvec.pipeline.run import config
 from beamvec.pipeline.spelling import did_you_mean
 from beamvec.pipeline.units import parse_size
-from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
-from beamvec.transforms.decoding.resize import RESIZE_MODES
+from beamvec.transforms.decoding.limits import DEFAULT_MAX_FILE_SIZE, MAX_PIXELS
+from beamvec.transforms.decoding.resize import COLOR_PROFILES, RESIZE_MODES
 from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE, DEFAULT_MODEL
 from beamvec.transforms.inference.engine import PRECISIONS
 from beamvec.transforms.inference.registry import ENGINES
-from beamvec.transforms.inputs.registry import SOURCES
+from beamvec.transforms.inputs.registry import SOURCES, list_options
 
 DEFAULT_DUPLICATE_COSINE = 0.98
 
@@ -217,9 +217,11 @@ def _add_job(command: _Parser, required: bool) -> None:
             help=kind.help,
         )
     add = command.add_argument
-    for kind in SOURCES:
-        for option in kind.options:
-            add(flag_of(option.name), metavar=option.metavar, help=option.help)
+    for option in list_options():
+        given: dict[str, Any] = {"metavar": option.metavar, "type": option.parse}
+        if option.metavar is None:
+            given = {"action": "store_const", "const": True}
+        add(flag_of(option.name), help=option.help, **given)
     add("--output", required=required, metavar="DIR", help="the dataset's folder")
     add(
         "--model",
@@ -230,6 +232,12 @@ def _add_job(command: _Parser, required: bool) -> None:
     )
     add_spec(command)
     add("--resize", choices=RESIZE_MODES, help="how images become square (what the model wants)")
+    add(
+        "--color-profile",
+        choices=COLOR_PROFILES,
+        help="what becomes of a file's colour profile: ignored, as models are trained, or its "
+        "colours converted to sRGB (ignore)",
+    )
     add(
         "--precision",
         choices=PRECISIONS,
@@ -275,6 +283,13 @@ def _add_job(command: _Parser, required: bool) -> None:
         default=DEFAULT_MAX_FILE_SIZE,
         metavar="SIZE",
         help="files of more bytes are failures: 512MB, 2GiB, or bytes (512MiB)",
+    )
+    add(
+        "--max-pixels",
+        type=int,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="images of more pixels are failures, as decompression bombs (%(default)s)",
     )
     add(
         "--max-failure-ratio",

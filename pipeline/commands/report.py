@@ -26,6 +26,7 @@ from beamvec.pipeline.commands.summary import (
 from beamvec.pipeline.pages.page import name_of, render, require_extra, write_page
 from beamvec.pipeline.pages.thumbnails import make_thumbnails
 from beamvec.pipeline.units import format_duration, format_size
+from beamvec.transforms.records.causes import name_cause
 
 SAMPLE_ROWS = 20_000
 """Rows that charts and map are made of, spread over the dataset."""
@@ -56,6 +57,7 @@ class _FailureKind:
 
     stage: str
     error_type: str
+    cause: str
     count: int
     examples: list[_Example]
 
@@ -84,7 +86,8 @@ def make_report(dataset: Dataset) -> str:
         **_chart_images(sample),
         "map": _draw_map(sample),
         "failures": _bars(
-            {f"{kind.stage}: {kind.error_type}": kind.count for kind in failures}, "images"
+            {f"{kind.stage}: {kind.cause or kind.error_type}": kind.count for kind in failures},
+            "images",
         ),
     }
     return render(
@@ -223,14 +226,18 @@ def _describe_map(drawn: Mapping[str, Any] | None, rows: int) -> dict[str, Any] 
 def _describe_failures(dataset: Dataset) -> list[_FailureKind]:
     """Return failures by kind, the most frequent first, with examples of each."""
     kinds = {
-        (each.stage, each.error_type): _FailureKind(each.stage, each.error_type, each.count, [])
+        (each.stage, each.error_type, each.cause): _FailureKind(
+            each.stage, each.error_type, each.cause, each.count, []
+        )
         for each in dataset.run.sort_failures()
     }
     for file in dataset.failure_files:
         if all(len(kind.examples) >= min(_EXAMPLES, kind.count) for kind in kinds.values()):
             break
         for row in file.read(_FAILURE_COLUMNS).to_pylist():
-            kind = kinds.get((row[schema.STAGE], row[schema.ERROR_TYPE]))
+            key = row[schema.STAGE], row[schema.ERROR_TYPE]
+            # Records of earlier versions know no causes.
+            kind = kinds.get((*key, name_cause(row[schema.MESSAGE]))) or kinds.get((*key, ""))
             if kind and len(kind.examples) < _EXAMPLES:
                 kind.examples.append(_Example(row[schema.URI], row[schema.MESSAGE]))
     return list(kinds.values())

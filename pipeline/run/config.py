@@ -12,7 +12,7 @@ from beamvec.embeddings.run_record import Settings
 from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.errors import ArgumentError
 from beamvec.model_spec import ModelSpec
-from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
+from beamvec.transforms.decoding.limits import DEFAULT_MAX_FILE_SIZE, MAX_PIXELS
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.config import ModelConfig, choose_device, make_given
 from beamvec.transforms.inputs.registry import make_source
@@ -26,6 +26,7 @@ _RANGES = {
     "chunk_size": (1, 100_000),
     "rows_per_shard": (1, 10_000_000),
     "max_file_size": (1, 1 << 40),
+    "max_pixels": (1, 1 << 34),
     "max_failure_ratio": (0.0, 1.0),
 }
 
@@ -44,6 +45,7 @@ class ExtractConfig:
     chunk_size: int = DEFAULT_CHUNK_SIZE
     rows_per_shard: int = DEFAULT_ROWS_PER_SHARD
     max_file_size: int = DEFAULT_MAX_FILE_SIZE
+    max_pixels: int = MAX_PIXELS
     max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO
     append: bool = False
     overwrite: bool = False
@@ -92,6 +94,7 @@ class ExtractConfig:
             engine=self.model.engine or "",
             rows_per_shard=self.rows_per_shard,
             max_file_size=self.max_file_size,
+            max_pixels=self.max_pixels,
             columns={field.name: str(field.type) for field in self.source.columns},
             format_version=FORMAT_VERSION,
         )
@@ -127,7 +130,11 @@ def make_model_config(arguments: Mapping[str, Any]) -> ModelConfig:
     values = {field: arguments[name] for name, field in names.items() if name in arguments}
     if "handle" in values:
         values["handle"] = os.fspath(values["handle"])
-    given = make_given(arguments.get("spec"), arguments.get("resize"))
+    given = make_given(
+        arguments.get("spec"),
+        resize=arguments.get("resize"),
+        color_profile=arguments.get("color_profile"),
+    )
     device = choose_device(bool(arguments.get("require_gpu")))
     return ModelConfig(device=device, given=given, **values)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from beamvec.embeddings.run_record import RunRecord
-from beamvec.model_spec import Resize
+from beamvec.model_spec import ColorProfile, Resize
 from beamvec.pipeline.run.config import (
     DEFAULT_CHUNK_SIZE,
     DEFAULT_MAX_FAILURE_RATIO,
@@ -17,7 +17,7 @@ from beamvec.pipeline.run.config import (
 from beamvec.pipeline.run.launch import run_extraction
 from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import Progress
-from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
+from beamvec.transforms.decoding.limits import DEFAULT_MAX_FILE_SIZE, MAX_PIXELS
 from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE, DEFAULT_MODEL
 from beamvec.transforms.inference.engine import Precision
 
@@ -31,6 +31,12 @@ def extract(
     input_list: Path | None = None,
     manifest: Path | None = None,
     uri_column: str | None = None,
+    id_column: str | None = None,
+    user_agent: str | None = None,
+    allow_private_hosts: bool = False,
+    ignore_robots_tag: bool = False,
+    connections_per_host: int | None = None,
+    fetch_timeout: float | None = None,
     input_parquet: Path | Sequence[Path] | None = None,
     image_column: str | None = None,
     input_tar: Path | Sequence[Path] | None = None,
@@ -40,6 +46,7 @@ def extract(
     model: Path = DEFAULT_MODEL,
     spec: Mapping[str, Any] | None = None,
     resize: Resize | None = None,
+    color_profile: ColorProfile | None = None,
     precision: Precision = "float32",
     engine: str | None = None,
     require_gpu: bool = False,
@@ -48,6 +55,7 @@ def extract(
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     rows_per_shard: int = DEFAULT_ROWS_PER_SHARD,
     max_file_size: int = DEFAULT_MAX_FILE_SIZE,
+    max_pixels: int = MAX_PIXELS,
     max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO,
     append: bool = False,
     overwrite: bool = False,
@@ -67,6 +75,13 @@ def extract(
         input_list: a text file with one URI a line.
         manifest: a CSV or Parquet file whose other columns ride along.
         uri_column: the manifest's column of URIs; None means `uri`.
+        id_column: the manifest's column that names the images in the output, for URIs that change,
+            such as signed ones; None for the one of the URIs.
+        user_agent: what hosts of http:// and https:// URLs are told; None names beamvec.
+        allow_private_hosts: whether URLs may lead to this machine and into private networks.
+        ignore_robots_tag: whether to fetch what its owner refuses to models by X-Robots-Tag.
+        connections_per_host: to a host of URLs at a time, of a process; None means 16.
+        fetch_timeout: seconds that fetching a URL may take; None means 60.
         input_parquet: Parquet files with images as bytes: files, folders or globs.
         image_column: the column of images in Parquet; None means the one that looks so.
         input_tar: tar files of images, such as WebDataset's: files, folders or globs.
@@ -78,6 +93,8 @@ def extract(
         spec: fields of `ModelSpec`, such as `{"scale": 1, "pool": "mean"}`, which go before what is
             said beside the model.
         resize: how images become square: `stretch`, `crop` or `pad`; None for what the model wants.
+        color_profile: `ignore`, or `srgb` to convert colours where a file says what they are; None
+            for what the model wants, which is `ignore` as a rule.
         precision: what the model computes in; its output is float32 always.
         engine: what runs the model: `tensorflow`, `openvino` or `onnxruntime`; None for that of the
             model's format.
@@ -87,6 +104,7 @@ def extract(
         chunk_size: images in a unit of work and of resume; does not change the result.
         rows_per_shard: rows in an output file, on average.
         max_file_size: in bytes; files that have more are failures, and not read.
+        max_pixels: images of more pixels are failures, and not decoded.
         max_failure_ratio: in [0, 1].
         append: embed only what the dataset lacks, and try earlier failures again.
         overwrite: replace a dataset that is there.

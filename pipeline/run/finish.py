@@ -91,8 +91,8 @@ def _finish_this_run(account: Account, begun: Begun, finished_s: float) -> RunRe
             **{name: getattr(account, name) for name in counted},
         ),
         failures=tuple(
-            FailureCount(stage, error_type, error.count, error.example)
-            for (stage, error_type), error in sorted(account.errors.items())
+            FailureCount(stage, error_type, error.count, error.example, cause)
+            for (stage, error_type, cause), error in sorted(account.errors.items())
         ),
         changed=account.changed_uris,
         files=account.files,

@@ -42,6 +42,7 @@ from beamvec.pipeline.run.running import run_pipeline
 from beamvec.pipeline.run.stopwatch import Stopwatch
 from beamvec.pipeline.run.workers import Workers
 from beamvec.redact import redact
+from beamvec.transforms.decoding.limits import Limits
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.embedding.examine import examine_model
 from beamvec.transforms.files import storage
@@ -116,7 +117,7 @@ def run_extraction(
     found = find_output(config.layout, settings, config.overwrite)
     if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
         return _judge(_confirm(config, found, observer), config)
-    decoders = SharedPool(max_file_size=config.max_file_size)
+    decoders = SharedPool(limits=Limits(config.max_file_size, config.max_pixels))
     observer.busy("loading the model")
     check_reachable(workers.options)
     if workers.threads:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
-from beamvec.transforms.decoding.messages import Answer, Request, Signal, receive, send
+from beamvec.transforms.decoding.limits import Limits
+from beamvec.transforms.decoding.mark import Mark, create_mark_file
+from beamvec.transforms.decoding.messages import (
+    Answer,
+    Message,
+    Request,
+    Signal,
+    receive,
+    send,
+)
 
 CRASHED = "DecoderCrashed"
 TIMED_OUT = "DecoderTimeout"
@@ -28,12 +39,14 @@ class DecoderDiedError(Exception):
     Attributes:
         error_type: `DecoderCrashed` or `DecoderTimeout`.
         was_killed: whether by SIGKILL from outside, as the system does where memory is short.
+        index: the file of the request that it was at.
     """
 
-    def __init__(self, error_type: str, message: str, was_killed: bool = False):
+    def __init__(self, error_type: str, message: str, was_killed: bool = False, index: int = 0):
         super().__init__(message)
         self.error_type = error_type
         self.was_killed = was_killed
+        self.index = index
 
 
 class Decoder:
@@ -41,25 +54,28 @@ class Decoder:
 
     Args:
         decoder: what it calls, `module:function`.
-        timeout_s: how long it may take for an answer.
-        max_file_size: in bytes; a file that has more it does not read.
+        timeout_s: how long it may take for a file.
+        limits: what it does not read or decode.
 
     Raises:
         OSError: if the system has no process, memory or file descriptor left for it.
         MemoryError: likewise.
     """
 
-    def __init__(self, decoder: str, timeout_s: float, max_file_size: int):
+    def __init__(self, decoder: str, timeout_s: float, limits: Limits):
         ours, theirs = socket.socketpair()
-        with theirs, contextlib.ExitStack() as on_failure:
+        with theirs, contextlib.ExitStack() as at_end, contextlib.ExitStack() as on_failure:
             on_failure.enter_context(ours)
-            numbers = map(str, (theirs.fileno(), os.getpid(), max_file_size))
+            mark = create_mark_file()
+            at_end.callback(os.close, mark)
+            self._mark = Mark(mark)
+            numbers = map(str, (theirs.fileno(), mark, os.getpid(), *limits))
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START, decoder, *numbers],
                 stdin=subprocess.PIPE,  # Its other end tells the process that this one is gone.
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), mark],
                 # Not our process group: Ctrl-C is for the parent, whose end they notice.
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -97,36 +113,51 @@ class Decoder:
             how = "was not ready in time" if isinstance(error, TimeoutError) else self._how_ended()
             raise OSError(f"a new decoder {how}") from error
 
-    def ask(self, request: Request, take_turn: Callable[[], None]) -> Answer:
+    def ask(self, request: Request, take_turn: Callable[[int], None]) -> Answer:
         """Have a parcel decoded.
 
         Args:
             request: the parcel.
-            take_turn: waits until a large image may be decoded. The process is not timed meanwhile.
+            take_turn: waits until there is room for an image that takes so many bytes of memory.
+                The process is not timed meanwhile.
 
         Raises:
             DecoderDiedError: if the process ends, or is stopped here as it takes too long.
         """
+        self._mark.set(0)
         try:
             send(self._connection, request)
-            while not isinstance(message := receive(self._answers), Answer):
-                assert message == Signal("turn")
-                take_turn()
+            while not isinstance(message := self._wait_for_message(len(request.files)), Answer):
+                assert isinstance(message, Signal)
+                take_turn(message.size_bytes)
+                self._mark.set(self._mark.get().number)
                 send(self._connection, message)
             return message
         except TimeoutError:
             self.stop()
             how = f"the decoder took more than {self._timeout_s:g} s for this file"
-            raise DecoderDiedError(TIMED_OUT, how) from None
+            raise DecoderDiedError(TIMED_OUT, how, index=self._mark.get().number) from None
         except (EOFError, OSError):
             self.stop()
             by_kill = self._process.returncode == -signal.SIGKILL
             was_killed = by_kill and not self._was_killed_here
             how = f"the decoder {self._how_ended()} on this file"
-            raise DecoderDiedError(CRASHED, how, was_killed) from None
+            raise DecoderDiedError(CRASHED, how, was_killed, self._mark.get().number) from None
         except BaseException:
             self.stop()  # Its answer would be taken for that to the next request.
             raise
+
+    def _wait_for_message(self, files: int) -> Message:
+        """Wait as long as no file takes too long, and all of them together neither."""
+        end_s = time.monotonic() + self._timeout_s * max(1, files)
+        while True:
+            now_s = time.monotonic()
+            left_s = min(end_s, self._mark.get().since_s + self._timeout_s) - now_s
+            if left_s <= 0:
+                raise TimeoutError
+            # Not the connection's own timeout, after which nothing can be read from it any more.
+            if select.select([self._connection], [], [], left_s)[0]:
+                return receive(self._answers)
 
     def _how_ended(self) -> str:
         code = self._process.returncode

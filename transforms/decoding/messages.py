@@ -69,15 +69,17 @@ class Signal:
     """A word of a process, or to it.
 
     Attributes:
-        word: `ready`, of a process that can be asked; `turn`, of one that waits for its turn to
-            decode a large image, and to it when that has come.
+        word: `ready`, of a process that can be asked; `turn`, of one that waits until there is room
+            for a large image, and to it when there is.
+        size_bytes: of `turn`, how much memory the image takes.
     """
 
     word: Literal["ready", "turn"]
+    size_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields."""
-        return {"word": self.word}
+        return {"word": self.word, "size_bytes": self.size_bytes}
 
     def body(self) -> list[bytes]:
         """Return nothing."""

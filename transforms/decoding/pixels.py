@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import typing
@@ -10,20 +11,20 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from beamvec.model_spec import Interpolation
+from beamvec.transforms.decoding.bmp import MaskedBmp, has_masks
+from beamvec.transforms.decoding.colors import apply_profile, to_rgb
+from beamvec.transforms.decoding.content import explain_unidentified
+from beamvec.transforms.decoding.cost import estimate_bytes, refuse_scans
+from beamvec.transforms.decoding.layouts import refuse_layout
+from beamvec.transforms.decoding.limits import MAX_PIXELS
+from beamvec.transforms.decoding.png import read_png_profile, reduce_png
 from beamvec.transforms.decoding.resize import Resizing
 
-MAX_PIXELS = 178_956_970
-"""Images of more pixels are refused as decompression bombs: Pillow's own default limit."""
-
-LARGE_PIXELS = 25_000_000
-"""Of images of more pixels a pool decodes one at a time, so that memory stays bounded."""
-
-BLOCK_PIXELS = 1 << 20
-"""Pixels that are converted at a time: what is done in float64 or needs copies would take gigabytes
-for a whole image of `MAX_PIXELS`."""
+TURN_BYTES = 16 << 20
+"""An image that takes more memory than that waits until there is room for it."""
 
 _FILTERS = {name: Image.Resampling[name.upper()] for name in typing.get_args(Interpolation)}
 _POINT_FILTERS = {
@@ -33,7 +34,6 @@ _POINT_FILTERS = {
 }
 """The filters that Pillow has without antialiasing."""
 
-_WHITE = (255, 255, 255, 255)
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,6 +44,14 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each EXIF orientation; see the table of tag 0x0112 in the EXIF 2.32 standard."""
+
+
+_FLIPS_X = (2, 3, 7, 8)
+_FLIPS_Y = (3, 4, 6, 7)
+"""The orientations in which an axis of the file runs against that of the picture."""
+
+_XMP = ("xmp", "XML:com.adobe.xmp")
+"""Where Pillow keeps XMP packets, whose orientation it would apply where EXIF has none."""
 
 
 class DecodedImage(NamedTuple):
@@ -62,36 +70,41 @@ class DecodedImage(NamedTuple):
     format: str
 
 
-def _go_on() -> None:
+def _go_on(size_bytes: int) -> None:
     pass
 
 
 def decode_image(
     data: bytes,
     resizing: Resizing,
-    before_large: Callable[[], None] = _go_on,
+    before_large: Callable[[int], None] = _go_on,
+    max_pixels: int = MAX_PIXELS,
 ) -> DecodedImage:
     """Decode the bytes of an image file and resize it to a square.
 
     JPEG is decoded at the smallest DCT scale that leaves at least twice the target size, or in
-    full where `antialias` is off, as what is left out then counts. EXIF
-    orientation is applied, and ignored where the EXIF block is broken. Animations give their first
-    frame. 16-bit and float values are scaled to 8 bits, transparent parts lie on white. Colour
-    profiles are not applied.
+    full where `antialias` is off, as what is left out then counts. The orientation of the EXIF
+    block is applied, and ignored where that is broken; one that stands in an XMP packet only is
+    not, as browsers do not. Animations give their first frame. 16-bit and float values are scaled
+    to 8 bits, transparent parts lie on white. Damage to the pixels is an error, damage behind them
+    is not.
 
-    Of an image of more than half of `MAX_PIXELS` Pillow warns with a `DecompressionBombWarning`.
+    Of an image of more than 90 million pixels Pillow warns with a `DecompressionBombWarning`.
     It is not held back here, as filters of warnings are global, and no thread's own; decoder
     processes set one for themselves.
 
     Args:
         data: the content of the file.
-        resizing: how it becomes a square.
-        before_large: called before an image of more than `LARGE_PIXELS` is decoded, for callers
-            that bound their memory.
+        resizing: how it becomes a square, and what becomes of a colour profile.
+        before_large: called with the bytes of memory that it takes, before an image is decoded
+            that takes more than `TURN_BYTES`, for callers that bound their memory.
+        max_pixels: images of more are refused as decompression bombs.
 
     Raises:
+        UnidentifiedImageError: for a file that Pillow does not read; it says what it is.
+        UnsupportedImageError: for one that Pillow would not get right.
         Exception: whatever Pillow raises for data that it cannot decode.
-        Image.DecompressionBombError: for an image of more than `MAX_PIXELS`.
+        Image.DecompressionBombError: for an image of more than `max_pixels`.
 
     >>> buffer = io.BytesIO()
     >>> Image.new("RGB", (40, 20), "red").save(buffer, "PNG")
@@ -99,25 +112,42 @@ def decode_image(
     >>> image.pixels.shape, image.pixels[0, 0].tolist(), image.width, image.format
     ((8, 8, 3), [255, 0, 0], 40, 'PNG')
     """
-    if not data:
-        raise UnidentifiedImageError("the file is empty")
-    with Image.open(io.BytesIO(data), formats=_formats()) as image:
-        _refuse_bomb(image)
-        orientation = _read_orientation(image)
-        width, height = image.size
-        target = _target_size(width, height, resizing)
+    with _open(data) as image:
+        _refuse_bomb(image, max_pixels)
+        refuse_layout(image, data)
+        refuse_scans(data)
+        full_size = image.size
+        target = _target_size(*full_size, resizing)
         if resizing.antialias:
             image.draft(image.mode, (2 * target[0], 2 * target[1]))
-        if image.width * image.height > LARGE_PIXELS:
-            before_large()
+        size_bytes = estimate_bytes(image, full_size[0] * full_size[1])
+        if size_bytes > TURN_BYTES:
+            before_large(size_bytes)
+        for name in _XMP:
+            image.info.pop(name, None)
+        # The orientation comes after: to look for it loads a PNG, whose errors count.
         image.load()
-        resized = _resize(_to_rgb(image), target, resizing)
+        orientation = _read_orientation(image)
+        square = _resize(_unify(image, data, resizing), target, resizing, orientation)
+        if resizing.color_profile == "srgb":
+            square = apply_profile(square, _read_profile(image, data))
+        width, height = full_size
         if orientation in _TRANSPOSE:
-            resized = resized.transpose(_TRANSPOSE[orientation])
+            square = square.transpose(_TRANSPOSE[orientation])
             if orientation >= 5:
                 width, height = height, width
-        square = _to_square(resized, resizing.size)
         return DecodedImage(np.asarray(square), width, height, image.format or "")
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    if not data:
+        raise UnidentifiedImageError("the file is empty")
+    if has_masks(data):
+        return MaskedBmp(io.BytesIO(data))
+    try:
+        return Image.open(io.BytesIO(reduce_png(data)), formats=_formats())
+    except (UnidentifiedImageError, KeyError) as error:
+        raise UnidentifiedImageError(explain_unidentified(data)) from error
 
 
 @functools.cache
@@ -125,23 +155,44 @@ def _formats() -> list[str]:
     """Every format that Pillow reads, common ones first, but EPS: it runs Ghostscript."""
     Image.preinit()
     Image.init()
+    _register_extras()
     return [name for name in Image.ID if name != "EPS"]
 
 
-def _refuse_bomb(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
+def _register_extras() -> None:
+    """Have Pillow read what the extras `heif` and `jxl` can, where they are installed."""
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    with contextlib.suppress(ImportError):
+        import pillow_jxl  # noqa: F401 Importing it registers it.
+
+
+def _refuse_bomb(image: Image.Image, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
         raise Image.DecompressionBombError(
-            f"{image.width} x {image.height} is more than {MAX_PIXELS} pixels"
+            f"{image.width} x {image.height} is more than the {max_pixels:,} pixels of --max-pixels"
         )
 
 
 def _read_orientation(image: Image.Image) -> int:
-    if image.format == "TIFF":  # Pillow turns it itself while it is loaded.
+    if image.format in ("TIFF", "HEIF", "AVIF"):  # Turned while they are loaded.
         return 1
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # noqa: BLE001 Third-party parsing of data that the picture does not depend on.
         return 1
+
+
+def _unify(image: Image.Image, data: bytes, resizing: Resizing) -> Image.Image:
+    """Return an image as RGB, or as it is where its profile is to be applied once it is small."""
+    is_plain = image.mode in ("L", "CMYK") and "transparency" not in image.info
+    return image if resizing.color_profile == "srgb" and is_plain else to_rgb(image, data)
+
+
+def _read_profile(image: Image.Image, data: bytes) -> bytes | None:
+    return read_png_profile(data) or image.info.get("icc_profile")
 
 
 def _target_size(width: int, height: int, resizing: Resizing) -> tuple[int, int]:
@@ -154,69 +205,38 @@ def _target_size(width: int, height: int, resizing: Resizing) -> tuple[int, int]
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _resize(image: Image.Image, target: tuple[int, int], resizing: Resizing) -> Image.Image:
-    if resizing.antialias:
-        return image.resize(target, _FILTERS[resizing.interpolation])
-    # Each new pixel's centre is looked up in the old image, however far apart they lie there.
-    scale = (image.width / target[0], 0, 0, 0, image.height / target[1], 0)
-    return image.transform(
-        target, Image.Transform.AFFINE, scale, _POINT_FILTERS[resizing.interpolation]
-    )
+def _resize(
+    image: Image.Image, target: tuple[int, int], resizing: Resizing, orientation: int
+) -> Image.Image:
+    """Resize an image to its target size, and cut or pad that to a square around its centre.
 
-
-def _to_square(image: Image.Image, size: int) -> Image.Image:
-    """Cut or pad an image around its centre."""
-    if image.size == (size, size):
-        return image
-    left, top = (image.width - size) // 2, (image.height - size) // 2
-    return image.crop((left, top, left + size, top + size))
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        image = Image.fromarray(to_8_bits(np.asarray(image)))
-    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        return _on_white(image)
-    return image.convert("RGB")
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """Return a transparent image as RGB on white, band by band."""
-    flat = Image.new("RGB", image.size)
-    rows = max(1, BLOCK_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        box = (0, top, image.width, min(top + rows, image.height))
-        band = image.crop(box).convert("RGBA")
-        white = Image.new("RGBA", band.size, _WHITE)
-        flat.paste(Image.alpha_composite(white, band).convert("RGB"), box)
-    return flat
-
-
-def to_8_bits(values: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Scale grey values to 0..255: from 0..65535 or 0..1 if they lie in it, else from min..max.
-
-    Args:
-        values: integers or floats [height, width]; NaN counts as 0, infinity as the largest value.
-
-    Returns:
-        uint8 [height, width].
-
-    >>> to_8_bits(np.array([[0, 65535]], np.uint16)).tolist()
-    [[0, 255]]
+    What would be cut off is never made: of a thin image that is most of it.
     """
-    rows = max(1, BLOCK_PIXELS // values.shape[1])
-    blocks = [values[start : start + rows] for start in range(0, len(values), rows)]
-    low = min(float(_to_finite(block).min()) for block in blocks)
-    high = max(float(_to_finite(block).max()) for block in blocks)
-    full = 65535.0 if np.issubdtype(values.dtype, np.integer) else 1.0
-    if low >= 0 and high <= full:
-        low, high = 0.0, full
-    factor = 255 / ((high - low) or 1.0)
-    scaled = np.empty(values.shape, np.uint8)
-    for start, block in zip(range(0, len(values), rows), blocks, strict=True):
-        scaled[start : start + rows] = np.rint((_to_finite(block) - low) * factor)
-    return scaled
+    size = resizing.size
+    left = _find_start(target[0], size, orientation in _FLIPS_X)
+    top = _find_start(target[1], size, orientation in _FLIPS_Y)
+    part = min(target[0], size), min(target[1], size)
+    scales = image.width / target[0], image.height / target[1]
+    start = max(left, 0) * scales[0], max(top, 0) * scales[1]
+    if resizing.antialias:
+        end = start[0] + part[0] * scales[0], start[1] + part[1] * scales[1]
+        box = (*start, min(end[0], image.width), min(end[1], image.height))
+        resized = image.resize(part, _FILTERS[resizing.interpolation], box)
+    else:
+        # Each new pixel's centre is looked up in the old image, however far apart they lie there.
+        affine = (scales[0], 0, start[0], 0, scales[1], start[1])
+        interpolation = _POINT_FILTERS[resizing.interpolation]
+        resized = image.transform(part, Image.Transform.AFFINE, affine, interpolation)
+    if part == (size, size):
+        return resized
+    left, top = min(left, 0), min(top, 0)
+    return resized.crop((left, top, left + size, top + size))
 
 
-def _to_finite(values: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
-    return np.nan_to_num(values.astype(np.float64))
+def _find_start(target: int, size: int, is_flipped: bool) -> int:
+    """Return where a square starts in a target size, less than 0 where it is larger.
+
+    Half a pixel that is left over is to the right or below in the picture as displayed.
+    """
+    start = (target - size) // 2
+    return target - size - start if is_flipped else start

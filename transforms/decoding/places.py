@@ -17,6 +17,9 @@ from beamvec.errors import BeamvecError
 from beamvec.redact import redact
 from beamvec.transforms.decoding.decoder import Decoder
 
+ROOM_BYTES = 1 << 30
+"""How much memory all images together may take that are decoded at the same time, or one alone."""
+
 _FIRST_DELAY_S = 0.1
 _MAX_DELAY_S = 2.0
 
@@ -37,11 +40,13 @@ class Place:
         decoder: who has it, None where none was started yet, or the last one is gone.
         task: the uri of what it decodes.
         since_s: when it was taken, by the monotonic clock.
+        held_bytes: how much memory an image takes that is decoded there, if that is much.
     """
 
     decoder: Decoder | None = None
     task: str = ""
     since_s: float = 0.0
+    held_bytes: int = 0
 
 
 class Places:
@@ -62,7 +67,7 @@ class Places:
         self._changed = threading.Condition()
         self._idle = deque(Place() for _ in range(count))
         self._busy: set[Place] = set()
-        self._large: Place | None = None
+        self._waiting: deque[Place] = deque()
         self._wants_alone = 0
         self._moved_s = time.monotonic()
         self._failing_since_s: float | None = None
@@ -194,8 +199,7 @@ class Places:
         with self._changed:
             self._moved_s = time.monotonic()
             self._busy.remove(place)
-            if self._large is place:
-                self._large = None
+            place.held_bytes = 0
             gone = None
             if place.decoder and (self.is_closed or not place.decoder.is_alive()):
                 gone, place.decoder = place.decoder, None
@@ -207,11 +211,30 @@ class Places:
         if gone:
             gone.stop()
 
-    def take_turn(self, place: Place) -> None:
-        """Wait until a large image may be decoded, in which no other is until it is given back."""
+    def take_turn(self, place: Place, size_bytes: int) -> None:
+        """Wait until there is room for an image, as long as its place is taken.
+
+        All wait in a row, so that a large one is not passed over for ever. One that is larger than
+        all the room waits until it is the only one.
+
+        Args:
+            place: where it is decoded; what was decoded there before takes no room any more.
+            size_bytes: how much memory it takes.
+        """
         with self._changed:
-            self._wait_for(lambda: self._large in (None, place))
-            self._large, self._moved_s = place, time.monotonic()
+            place.held_bytes = 0
+            self._waiting.append(place)
+            self._changed.notify_all()
+            try:
+                self._wait_for(lambda: self._waiting[0] is place and self._has_room(size_bytes))
+                place.held_bytes, self._moved_s = size_bytes, time.monotonic()
+            finally:
+                self._waiting.remove(place)
+                self._changed.notify_all()
+
+    def _has_room(self, size_bytes: int) -> bool:
+        held_bytes = sum(place.held_bytes for place in self._busy)
+        return not held_bytes or held_bytes + size_bytes <= ROOM_BYTES
 
     def _wait_for(self, is_ready: Callable[[], bool]) -> None:
         while not self._changed.wait_for(lambda: self.is_closed or is_ready(), self._stuck_s):

@@ -3,8 +3,9 @@
 Each process decodes one image at a time, so it is always clear which one brought it down. It ends
 by itself when its parent is gone, however that died.
 
-What bounds the memory: of large images (`LARGE_PIXELS`) a pool decodes one at a time. Worker
-processes of a runner have a pool each, and so each a large image at most.
+What bounds the memory, whatever the number of cores: images that take more than 16 MiB
+(`pixels.TURN_BYTES`) are decoded together only as long as they have room in a gibibyte
+(`places.ROOM_BYTES`), and a larger one alone. Worker processes of a runner have a pool each.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from beamvec.transforms.decoding.decoder import Decoder, DecoderDiedError
-from beamvec.transforms.decoding.file_size import DEFAULT_MAX_FILE_SIZE
+from beamvec.transforms.decoding.limits import DEFAULT_LIMITS, Limits
 from beamvec.transforms.decoding.messages import Request
 from beamvec.transforms.decoding.outcome import Outcome
 from beamvec.transforms.decoding.pixels import DecodedImage
@@ -60,7 +61,7 @@ class DecoderPool:
         decoder: what they call, `module:function`, with the signature of `decode_image`.
         timeout_s: how long an image may take.
         start_s: for how long starting a process is tried again where none is there.
-        max_file_size: in bytes; files that have more are not read.
+        limits: what is not read or decoded.
     """
 
     def __init__(
@@ -69,10 +70,10 @@ class DecoderPool:
         decoder: str = PILLOW,
         timeout_s: float = TIMEOUT_S,
         start_s: float = START_S,
-        max_file_size: int = DEFAULT_MAX_FILE_SIZE,
+        limits: Limits = DEFAULT_LIMITS,
     ):
-        self.max_file_size = max_file_size
-        start = functools.partial(Decoder, decoder, timeout_s, max_file_size)
+        self.max_file_size = limits.max_file_size
+        start = functools.partial(Decoder, decoder, timeout_s, limits)
         # Starting and decoding take `timeout_s` each at most.
         self._places = Places(count, start, start_s, stuck_s=3 * timeout_s + start_s)
         self._slow_parcels = 0
@@ -192,14 +193,14 @@ class SharedPool:
         decoder: see `DecoderPool`.
         timeout_s: see `DecoderPool`.
         start_s: see `DecoderPool`.
-        max_file_size: see `DecoderPool`.
+        limits: see `DecoderPool`.
     """
 
     count: int | None = None
     decoder: str = PILLOW
     timeout_s: float = TIMEOUT_S
     start_s: float = START_S
-    max_file_size: int = DEFAULT_MAX_FILE_SIZE
+    limits: Limits = DEFAULT_LIMITS
 
     def get(self) -> DecoderPool:
         """Return the pool of this process, a new one if there is none or it has been closed.
@@ -211,9 +212,7 @@ class SharedPool:
             pool = _POOLS.get(self)
             if pool is None or pool.is_closed:
                 count = self.count or count_cpus()
-                pool = DecoderPool(
-                    count, self.decoder, self.timeout_s, self.start_s, self.max_file_size
-                )
+                pool = DecoderPool(count, self.decoder, self.timeout_s, self.start_s, self.limits)
                 _POOLS[self] = pool
             return pool
 

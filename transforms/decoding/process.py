@@ -18,13 +18,13 @@ import stat
 import sys
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from typing import BinaryIO
 
 from PIL import Image
 
-from beamvec.transforms.decoding.file_size import FILE_TOO_LARGE, FileTooLargeError
+from beamvec.transforms.decoding.limits import FILE_TOO_LARGE, FileTooLargeError, Limits
+from beamvec.transforms.decoding.mark import Mark
 from beamvec.transforms.decoding.messages import Answer, Request, Signal, receive, send
 from beamvec.transforms.decoding.outcome import Cause, Outcome, describe_error
 from beamvec.transforms.decoding.pixels import DecodedImage
@@ -36,11 +36,11 @@ _LOOK_S = 1.0
 def main() -> None:
     """Serve the connection whose file descriptor the command line names."""
     decoder, *numbers = sys.argv[1:]
-    descriptor, parent, max_file_size = map(int, numbers)
+    descriptor, mark, parent, *limits = map(int, numbers)
     _end_with(parent)
-    # Pillow warns of images half as large as those that it refuses; `MAX_PIXELS` is the limit here.
-    # The filter is set here as it is global, and this process is ours alone.
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    # `max_pixels` is the limit here. Pillow's own is taken away here as it is global, and this
+    # process is ours alone.
+    Image.MAX_IMAGE_PIXELS = None
     module, _, name = decoder.partition(":")
     decode = getattr(importlib.import_module(module), name)
     with socket.socket(fileno=descriptor) as connection:
@@ -48,7 +48,7 @@ def main() -> None:
         connection.setblocking(True)
         # The parent is gone, or has closed the connection.
         with contextlib.suppress(EOFError, OSError):
-            _serve(connection, decode, max_file_size)
+            _serve(connection, Mark(mark), decode, Limits(*limits))
 
 
 def _end_with(parent: int) -> None:
@@ -72,7 +72,7 @@ def _watch(parent: int) -> None:
 
 
 def _serve(
-    connection: socket.socket, decode: Callable[..., DecodedImage], max_file_size: int
+    connection: socket.socket, mark: Mark, decode: Callable[..., DecodedImage], limits: Limits
 ) -> None:
     stream = connection.makefile("rb")
     take_turn = functools.partial(_take_turn, connection, stream)
@@ -80,15 +80,24 @@ def _serve(
     while True:
         request = receive(stream)
         assert isinstance(request, Request)
-        decode_data = functools.partial(decode, resizing=request.resizing, before_large=take_turn)
-        outcomes = [decode_file(file, decode_data, max_file_size) for file in request.files]
+        decode_data = functools.partial(
+            decode,
+            resizing=request.resizing,
+            before_large=take_turn,
+            max_pixels=limits.max_pixels,
+        )
+        outcomes = []
+        for index, file in enumerate(request.files):
+            mark.set(index)
+            outcomes.append(decode_file(file, decode_data, limits.max_file_size))
         send(connection, Answer(request.resizing.size, outcomes))
 
 
-def _take_turn(connection: socket.socket, stream: BinaryIO) -> None:
-    send(connection, Signal("turn"))
+def _take_turn(connection: socket.socket, stream: BinaryIO, size_bytes: int) -> None:
+    asked = Signal("turn", size_bytes)
+    send(connection, asked)
     granted = receive(stream)
-    assert granted == Signal("turn")
+    assert granted == asked
 
 
 def decode_file(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
-from beamvec.transforms.decoding.file_size import FILE_TOO_LARGE, FileTooLargeError
+from beamvec.transforms.decoding.limits import FILE_TOO_LARGE, FileTooLargeError
 from beamvec.transforms.decoding.outcome import Cause, Outcome, describe_error
 from beamvec.transforms.files.readers import ImageReader
 from beamvec.transforms.records.images import ImageRef

@@ -5,7 +5,9 @@ from __future__ import annotations
 import typing
 from typing import NamedTuple
 
-from beamvec.model_spec import Interpolation, ModelSpec, Resize
+from beamvec.model_spec import ColorProfile, Interpolation, ModelSpec, Resize
+
+COLOR_PROFILES: tuple[ColorProfile, ...] = typing.get_args(ColorProfile)
 
 RESIZE_MODES: tuple[Resize, ...] = typing.get_args(Resize)
 
@@ -19,6 +21,7 @@ class Resizing(NamedTuple):
         interpolation: Pillow's filter.
         antialias: whether the filter widens with the reduction.
         crop_ratio: of `crop`, the size over the short side that it is cut from.
+        color_profile: whether colours are converted to sRGB where a file says what they are.
     """
 
     size: int
@@ -26,8 +29,16 @@ class Resizing(NamedTuple):
     interpolation: Interpolation = "bilinear"
     antialias: bool = True
     crop_ratio: float = 0.875
+    color_profile: ColorProfile = "ignore"
 
 
 def make_resizing(spec: ModelSpec) -> Resizing:
     """Return how a model wants its images to become square."""
-    return Resizing(spec.size, spec.resize, spec.interpolation, spec.antialias, spec.crop_ratio)
+    return Resizing(
+        spec.size,
+        spec.resize,
+        spec.interpolation,
+        spec.antialias,
+        spec.crop_ratio,
+        spec.color_profile,
+    )

@@ -5,12 +5,11 @@ Transient errors of storage are not met here: whoever reads has retried them alr
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-from beamvec.transforms.decoding.decoder import CRASHED, DecoderDiedError
-from beamvec.transforms.decoding.file_size import FILE_TOO_LARGE
+from beamvec.transforms.decoding.decoder import CRASHED, TIMED_OUT, DecoderDiedError
+from beamvec.transforms.decoding.limits import FILE_TOO_LARGE
 from beamvec.transforms.decoding.outcome import Cause, Outcome
 from beamvec.transforms.decoding.reading import ImageFile, read_file
 from beamvec.transforms.files.readers import ImageReader
@@ -27,9 +26,9 @@ def decode_with_retries(
 ) -> list[Outcome]:
     """Decode the images of a parcel, whatever some of them do to the decoder.
 
-    - A parcel that brings the decoder down is decoded image by image, to tell which it was.
-    - A lone image on which the decoder crashes is decoded once more: the process may have been
-      killed for another reason. One that takes too long is not, as it would again.
+    - Where a parcel brings the decoder down, it tells which image it was at. One that took too
+      long has failed, as it would again; one on which it crashed is decoded once more, alone: the
+      process may have been killed for another reason. The others are decoded again, together.
     - What memory did not suffice for, be it that the system killed the decoder, is decoded once
       more while nothing else is.
     - A local file that the decoder cannot read is read by `reader`, which tells errors apart and
@@ -55,13 +54,26 @@ def decode_with_retries(
 
 
 def _decode_sent(sent: Sequence[ImageFile], ask: Ask) -> list[Outcome]:
-    if len(sent) > 1:
-        with contextlib.suppress(DecoderDiedError):
-            return [
-                _decode_lone(source, ask, alone=True) if _lacks_memory(outcome) else outcome
-                for source, outcome in zip(sent, ask(sent, False), strict=True)
-            ]
-    return [_decode_lone(source, ask) for source in sent]
+    if len(sent) == 1:
+        return [_decode_lone(sent[0], ask)]
+    if not sent:
+        return []
+    start = time.perf_counter()
+    try:
+        outcomes = ask(sent, False)
+    except DecoderDiedError as death:
+        at = death.index if 0 <= death.index < len(sent) else 0
+        if death.error_type == TIMED_OUT:
+            error = Cause("decode", death.error_type, str(death))
+            outcome = sent[at].fail(error, decode_s=time.perf_counter() - start)
+        else:
+            outcome = _decode_lone(sent[at], ask, alone=death.was_killed)
+        others = _decode_sent([*sent[:at], *sent[at + 1 :]], ask)
+        return [*others[:at], outcome, *others[at:]]
+    return [
+        _decode_lone(source, ask, alone=True) if _lacks_memory(outcome) else outcome
+        for source, outcome in zip(sent, outcomes, strict=True)
+    ]
 
 
 def _decode_lone(source: ImageFile, ask: Ask, alone: bool = False) -> Outcome:

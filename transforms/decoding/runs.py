@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 
-from beamvec.transforms.decoding.file_size import FileTooLargeError
+from beamvec.transforms.decoding.limits import FileTooLargeError
 from beamvec.transforms.decoding.outcome import Cause, describe_error
 from beamvec.transforms.decoding.reading import ImageFile, refuse
 from beamvec.transforms.files import retrying

@@ -105,7 +105,7 @@ class EmbedImages(beam.PTransform[Any, Any]):
         trust_model: bool = False,
     ):
         super().__init__()
-        device, given = choose_device(require_gpu), make_given(spec, resize)
+        device, given = choose_device(require_gpu), make_given(spec, resize=resize)
         self._config = ModelConfig(
             str(model), engine, precision, batch_size, device, given, trust_model
         )

@@ -202,7 +202,7 @@ def load_model(
         ArgumentError: for an argument that cannot be.
         ModelError: if the model cannot be fetched, loaded or used.
     """
-    device, given = choose_device(require_gpu), make_given(spec, resize)
+    device, given = choose_device(require_gpu), make_given(spec, resize=resize)
     config = ModelConfig(
         os.fspath(model), engine, precision, batch_size, device, given, trust_model
     )

@@ -21,7 +21,13 @@ class ConflictError(OSError):
 
 
 class TransientError(StoreError):
-    """What may pass by itself: a broken connection, a server that failed."""
+    """What may pass by itself: a broken connection, a server that failed.
+
+    Attributes:
+        retry_after_s: how long it asks to be left alone.
+    """
+
+    retry_after_s: float = 0.0
 
 
 class ThrottledError(TransientError):

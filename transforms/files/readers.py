@@ -66,20 +66,29 @@ def _path_of(uri: str) -> str:
     return os.fsdecode(urllib.parse.unquote_to_bytes(uri.removeprefix(_FILE)))
 
 
+def place_of(ref: ImageRef) -> str:
+    """Return where the bytes of an image are: its place, or its uri if it has none.
+
+    >>> place_of(ImageRef("a.jpg")), place_of(ImageRef("7", place="a.jpg"))
+    ('a.jpg', 'a.jpg')
+    """
+    return ref.uri if ref.place is None else str(ref.place)
+
+
 class FileReader:
     """Reads images that are files of their own, on any filesystem of Beam."""
 
     def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:
-        """Read the file that the uri names."""
-        return storage.try_read(_path_of(ref.uri), limit_bytes)
+        """Read the file that the place names, or the uri."""
+        return storage.try_read(_path_of(place_of(ref)), limit_bytes)
 
     def local_path(self, ref: ImageRef) -> str | None:
-        """Return the uri if it is a plain path, or the path that a `file:` URI names.
+        """Return the place if it is a plain path, or the path that a `file:` URI names.
 
         >>> FileReader().local_path(ImageRef("photos/a.jpg"))
         'photos/a.jpg'
         """
-        path = _path_of(ref.uri)
+        path = _path_of(place_of(ref))
         return path if storage.is_local(path) else None
 
 

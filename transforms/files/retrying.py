@@ -67,8 +67,12 @@ def patience_s(error: OSError) -> float:
     return 0.0 if isinstance(error, lasting) or error.errno in _LASTING_ERRNOS else DISK_S
 
 
-def call(function: Callable[[], _T]) -> _T:
+def call(function: Callable[[], _T], patience_s: Callable[[OSError], float] = patience_s) -> _T:
     """Call a function again while what it raises may pass; it must do no harm twice.
+
+    Args:
+        function: what to call.
+        patience_s: returns for how long what failed so is tried again.
 
     Raises:
         StoreError: in the end, for what a store might have let pass; other errors as they are.
@@ -81,7 +85,7 @@ def call(function: Callable[[], _T]) -> _T:
             now = time.monotonic()
             since = now if since is None else since
             # Many fail at the same moment: the jitter keeps them from coming back together.
-            wait_s = delay_s * random.uniform(0.5, 1.5)
+            wait_s = delay_s * random.uniform(0.5, 1.5) + getattr(error, "retry_after_s", 0.0)
             if now + wait_s - since > min(patience_s(error), _here.limit_s):
                 if not isinstance(error, TransientError):
                     raise

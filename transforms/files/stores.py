@@ -144,6 +144,11 @@ def _find_other(scheme: str) -> ModuleType:
             f"{scheme}:// is Azure Blob Storage, which beamvec does not read or write; mount the "
             "container as a folder (blobfuse2), or copy it to s3://, gs:// or a disk (azcopy)"
         )
+    if scheme.lower() in ("http", "https"):
+        raise NoStoreError(
+            f"{scheme}:// is fetched for images that `input_list` or `manifest` names, and for "
+            "nothing else"
+        )
     from apache_beam.io.filesystem import FileSystem
     from apache_beam.io.filesystems import FileSystems
 

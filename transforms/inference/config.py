@@ -92,9 +92,13 @@ class ModelConfig:
 
 
 def make_given(
-    spec: Mapping[str, Any] | None = None, resize: str | None = None
+    spec: Mapping[str, Any] | None = None, **flags: str | None
 ) -> tuple[tuple[str, Any], ...]:
     """Return fields of `ModelSpec` that are given for a run, as `ModelConfig` has them.
+
+    Args:
+        spec: fields by name, which may be texts.
+        flags: those that have an argument of their own, None where it is not given.
 
     Raises:
         ArgumentError: naming the field, its value and what it may be.
@@ -103,10 +107,12 @@ def make_given(
         given = check_fields(spec or {})
     except ValueError as error:
         raise ArgumentError(f"`spec`: {error}") from error
-    try:
-        given |= check_fields({} if resize is None else {"resize": resize})
-    except ValueError as error:
-        raise ArgumentError(str(error).replace(f"resize={resize}", f"`resize={resize}`")) from error
+    for name, value in flags.items():
+        try:
+            given |= check_fields({} if value is None else {name: value})
+        except ValueError as error:
+            asked = f"{name}={value}"
+            raise ArgumentError(str(error).replace(asked, f"`{asked}`")) from error
     return tuple(sorted(given.items()))
 
 

@@ -27,6 +27,7 @@ FIELD_HELP: Mapping[str, str] = {
     "interpolation": "Pillow's filter that resizes",
     "antialias": "whether that filter widens with the reduction: true or false",
     "crop_ratio": "of resize crop: the size over the short side that it is cut from",
+    "color_profile": "what becomes of a file's colour profile",
     "signature": "of a SavedModel, of several",
     "output_name": "the output that holds the features, of several",
     "pool": "how a feature map or tokens become a vector",

@@ -9,7 +9,7 @@ from beamvec.errors import InputError
 from beamvec.transforms.inputs.manifest import Manifest
 from beamvec.transforms.inputs.parquet_files import ParquetFiles
 from beamvec.transforms.inputs.patterns import Patterns
-from beamvec.transforms.inputs.source import Source, make_names
+from beamvec.transforms.inputs.source import Option, Source, make_names
 from beamvec.transforms.inputs.tar_files import TarFiles
 from beamvec.transforms.inputs.tfrecord_files import TFRecordFiles
 from beamvec.transforms.inputs.uri_list import UriList
@@ -24,6 +24,11 @@ SOURCES: tuple[type[Source], ...] = (
     TFRecordFiles,
     ZipFiles,
 )
+
+
+def list_options() -> list[Option]:
+    """Return what the kinds of input take beside their names, once what several of them take."""
+    return list(dict.fromkeys(option for kind in SOURCES for option in kind.options))
 
 
 def make_source(arguments: Mapping[str, Any]) -> Source:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -22,17 +22,19 @@ _Source = TypeVar("_Source", bound="Source")
 
 
 class Option(NamedTuple):
-    """A text that a kind of input takes beside its names.
+    """What a kind of input takes beside its names; several kinds may share one.
 
     Attributes:
         name: of the field, the argument and, with dashes, the flag.
-        metavar: stands for the value in the help.
+        metavar: stands for the value in the help; None for a flag without one, which means True.
         help: a line.
+        parse: makes the value of the flag's text.
     """
 
     name: str
-    metavar: str
+    metavar: str | None
     help: str
+    parse: Callable[[str], Any] = str
 
 
 @dataclass(frozen=True)

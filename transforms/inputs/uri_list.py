@@ -10,13 +10,13 @@ import pyarrow as pa
 from beamvec.errors import InputError
 from beamvec.transforms.files import storage
 from beamvec.transforms.inputs.look_up import look_up
-from beamvec.transforms.inputs.source import Source
+from beamvec.transforms.inputs.url_source import UrlSource
 from beamvec.transforms.records.images import ImageRef
 from beamvec.transforms.records.own_columns import NO_COLUMNS
 
 
 @dataclass(frozen=True)
-class UriList(Source):
+class UriList(UrlSource):
     """A text file with one URI a line; blank lines do not count.
 
     URIs stay as they are written, so that they join with the user's own tables.

@@ -19,7 +19,14 @@ from beamvec.transforms.files import storage
 from beamvec.transforms.output.hashed import Hashed
 from beamvec.transforms.output.sealed import DamagedChunkError, unseal_chunk
 from beamvec.transforms.output.target import Target
-from beamvec.transforms.records.account import Account, AccountingError, ErrorCount
+from beamvec.transforms.records.account import (
+    Account,
+    AccountingError,
+    ErrorCount,
+    ErrorKey,
+    add_errors,
+)
+from beamvec.transforms.records.causes import name_cause
 from beamvec.transforms.records.chunks import ChunkResult
 
 _AddRows = Callable[[pa.Table], None]
@@ -91,15 +98,14 @@ def _account_chunk(chunk: ChunkResult, embeddings: int) -> Account:
 
 
 def count_failures(table: pa.Table) -> Account:
-    """Count rows of `failures` by stage and error type, with an example of each."""
-    keys = [schema.STAGE, schema.ERROR_TYPE]
-    groups = table.group_by(keys).aggregate([(schema.URI, "count"), (schema.MESSAGE, "min")])
-    errors = {
-        (row[schema.STAGE], row[schema.ERROR_TYPE]): ErrorCount(
-            row[f"{schema.URI}_count"], row[f"{schema.MESSAGE}_min"]
-        )
-        for row in groups.to_pylist()
-    }
+    """Count rows of `failures` by stage, error type and cause, with an example of each."""
+    columns = table.select([schema.STAGE, schema.ERROR_TYPE, schema.MESSAGE])
+    groups = columns.group_by(columns.column_names).aggregate([([], "count_all")])
+    errors: dict[ErrorKey, ErrorCount] = {}
+    for row in groups.to_pylist():
+        message = row[schema.MESSAGE]
+        key = (row[schema.STAGE], row[schema.ERROR_TYPE], name_cause(message))
+        errors = add_errors(errors, {key: ErrorCount(row["count_all"], message)})
     return Account(failures=table.num_rows, errors=errors)
 
 

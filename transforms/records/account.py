@@ -24,6 +24,9 @@ class ErrorCount:
     example: str
 
 
+ErrorKey = tuple[str, str, str]
+"""Stage, error type and cause of failures."""
+
 NAMED = 5
 """How many changed images an account names."""
 
@@ -41,7 +44,7 @@ class Account:
         taken_over: images in chunks that an earlier run computed.
         damaged: chunk files of an earlier run that were damaged, and computed again.
         effort: what this run spent.
-        errors: failures by (stage, error type).
+        errors: failures by stage, error type and cause.
         load_ids: the loads of the model that served the chunks.
         images_at: images of the chunks that this run finished, by the second since 1970.
         known: inputs of an append that the dataset holds already; not among `inputs`.
@@ -59,7 +62,7 @@ class Account:
     taken_over: int = 0
     damaged: int = 0
     effort: Effort = field(default_factory=Effort)
-    errors: dict[tuple[str, str], ErrorCount] = field(default_factory=dict)
+    errors: dict[ErrorKey, ErrorCount] = field(default_factory=dict)
     load_ids: frozenset[str] = frozenset()
     images_at: Counter[int] = field(default_factory=Counter)
     known: int = 0
@@ -79,7 +82,7 @@ class Account:
             taken_over=self.taken_over + other.taken_over,
             damaged=self.damaged + other.damaged,
             effort=self.effort + other.effort,
-            errors=_add_errors(self.errors, other.errors),
+            errors=add_errors(self.errors, other.errors),
             load_ids=self.load_ids | other.load_ids,
             images_at=self.images_at + other.images_at,
             known=self.known + other.known,
@@ -90,9 +93,10 @@ class Account:
         )
 
 
-def _add_errors(
-    a: dict[tuple[str, str], ErrorCount], b: dict[tuple[str, str], ErrorCount]
-) -> dict[tuple[str, str], ErrorCount]:
+def add_errors(
+    a: dict[ErrorKey, ErrorCount], b: dict[ErrorKey, ErrorCount]
+) -> dict[ErrorKey, ErrorCount]:
+    """Add how often errors came up, by what they are; the first example of each stays."""
     total = dict(a)
     for error, more in b.items():
         before = total.get(error, ErrorCount(0, more.example))
