@@ -238,20 +238,11 @@ def _list_groups(metadata: pq.FileMetaData) -> Iterator[tuple[int, int, int]]:
 
 
 def _plan_runs(metadata: pq.FileMetaData, image: str) -> Iterator[int]:
-    """Yield the run of each row: whole row groups, or parts of one that is larger than a run."""
-    run, filled = 0, 0
-    for group, _, rows in _list_groups(metadata):
-        if filled and filled + rows > RUN_IMAGES:
-            run, filled = run + 1, 0
+    """Yield the run of each row: runs are full, as batches of a model are, wherever groups end."""
+    for group, first, rows in _list_groups(metadata):
         if rows > RUN_IMAGES:
             _require_small(metadata.row_group(group), group, image)
-        for row in range(rows):
-            yield run + row // RUN_IMAGES
-        run, filled = (
-            (run, filled + rows)
-            if filled + rows < RUN_IMAGES
-            else (run + -(-rows // RUN_IMAGES), 0)
-        )
+        yield from (row // RUN_IMAGES for row in range(first, first + rows))
 
 
 def _require_small(group: pq.RowGroupMetaData, number: int, image: str) -> None:
