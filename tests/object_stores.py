@@ -256,6 +256,8 @@ class S3Store:
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._server.start()
         self._url = "http://{}:{}".format(*self._server.get_host_and_port())
+        # What others have written in this process, moto keeps for all of its servers.
+        urllib.request.urlopen(f"{self._url}/moto-api/reset", b"").close()
         self.proxy = Proxy(self._url)
         keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
         place = {"region_name": "us-east-1", "endpoint_url": self._url}

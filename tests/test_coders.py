@@ -11,7 +11,7 @@ from apache_beam.coders import registry
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beamvec.transforms.inputs.manifest import read_columns, read_manifest
+from beamvec.transforms.inputs.manifest import Manifest
 from beamvec.transforms.planning.plan import plan_chunks, split_block
 from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.coders import CompressedCoder
@@ -80,8 +80,10 @@ def test_blocks_and_chunks_come_back_the_same(refs, shards):
 def test_values_of_every_type_come_back_the_same(tmp_path):
     path = str(tmp_path / "m.parquet")
     pq.write_table(MANIFEST, path)
-    columns = read_columns(path, "uri")
-    block = RefBlock(tuple(read_manifest(path, "uri", columns)))
+    names = ",".join(name for name in MANIFEST.column_names if name != "uri")
+    manifest = Manifest((path,), manifest_columns=names).check()
+    columns = manifest.columns
+    block = RefBlock(tuple(manifest.read_rows()))
     again = through_coder(block)
     assert repr(again) == repr(block)
     for i, field in enumerate(columns):

@@ -162,7 +162,7 @@ def test_a_failing_pipeline_ends_with_3_and_no_traceback(extract, photos, tmp_pa
         (["--input", "{photos}", "--batch-size", "1"], "--batch-size 1 is out of range"),
         (["--input", "{photos}", "--chunk-size", "0"], "--chunk-size 0 is out of range"),
         (["--input", "{photos}", "--chunk-sise", "4"], "did you mean --chunk-size?"),
-        (["--input", "{photos}", "stray"], "unknown argument stray"),
+        (["--input", "{photos}", "stray"], "--input stray: no such file or folder"),
         (["--input", "{photos}", "--runner", "NoSuch"], "--runner NoSuch"),
         (["--input", "{photos}", "--direct_num_workers", "x"], "invalid int value"),
         (["--input", "{photos}", "--manifest", "x.csv"], "not allowed with"),

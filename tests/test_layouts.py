@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import struct
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 from conftest import SHARED
 from layouts import make_bmp, make_png, make_tiff, pack_bits
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 import samples
+from beamvec.transforms.decoding.bmp import rewrite_rle4
 from beamvec.transforms.decoding.pixels import decode_image
 from beamvec.transforms.decoding.resize import Resizing
 from beamvec.transforms.decoding.unsupported import UnsupportedImageError
@@ -154,8 +156,8 @@ def test_coloured_png_with_a_transparent_value():
     data = make_png(COLOUR, 8, 2, [trns(*clear)])
     is_clear = (clear == COLOUR).all(-1, keepdims=True)
     assert is_right(data, np.where(is_clear, 255, COLOUR))
-    with pytest.raises(UnsupportedImageError, match="16-bit colours of which one is transparent"):
-        decode(make_png(COLOUR * 257, 16, 2, [trns(*(256 * c + c for c in clear))]))
+    data = make_png(COLOUR * 257, 16, 2, [trns(*(257 * c for c in clear))])
+    assert is_right(data, np.where(is_clear, 255, COLOUR))
     assert is_right(make_png(COLOUR * 257, 16, 2), COLOUR)
 
 
@@ -205,8 +207,26 @@ def test_bmp_of_run_lengths():
     data = make_bmp(b"".join(rows) + b"\0\1", SIZE, SIZE, 8, 1, palette=palette)
     expected = np.stack([GREY // 2, 255 - GREY, GREY], -1)
     assert is_right(data, expected)
-    with pytest.raises(UnsupportedImageError, match="RLE4"):
-        decode(make_bmp(b"\x10\x12\0\0" * SIZE + b"\0\1", SIZE, SIZE, 4, 2, palette=palette[:64]))
+
+
+@pytest.mark.parametrize("width", [15, 16])
+def test_bmp_of_run_lengths_of_4_bits(width):
+    palette = b"".join(bytes([16 * i, 255 - 16 * i, 8 * i, 0]) for i in range(16))
+    values = (GREY * 7 % 16)[:, :width].copy()
+    values[:, 9:] = np.where(np.arange(width - 9) % 2, 3, 12)  # A run of two in turn.
+    lines = []
+    for row in values[::-1]:
+        literal = bytes(row[i] << 4 | (row[i + 1] if i + 1 < 9 else 0) for i in range(0, 9, 2))
+        run = bytes([width - 9, 12 << 4 | 3])
+        lines.append(bytes([0, 9]) + literal + b"\0" + run + b"\0\0")
+    lines[3] = bytes([0, 2, width, 0])  # A step over a line, which stays as it was.
+    values[-4] = 0
+    data = make_bmp(b"".join(lines) + b"\0\1", width, SIZE, 4, 2, palette=palette)
+    expected = np.stack([values * 8, 255 - 16 * values, values * 16], -1)
+    with Image.open(io.BytesIO(rewrite_rle4(data))) as image:
+        found = np.asarray(image.convert("RGB")).astype(int)
+    assert np.abs(found - expected).max() == 0
+    assert decode_image(data, Resizing(width)).pixels.shape == (width, width, 3)
 
 
 @pytest.mark.parametrize(("mode", "name"), [(0, "a bitmap"), (7, "multichannel")])

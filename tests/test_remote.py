@@ -14,7 +14,7 @@ from test_retrying import Clock
 
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.files import retrying
-from beamvec.transforms.inputs.patterns import IMAGE_EXTENSIONS
+from beamvec.transforms.inputs.file_names import find_apple, is_image_name
 
 
 @pytest.fixture
@@ -112,7 +112,8 @@ def test_lasting_faults_end_in_failure_rows(bucket, faults, monkeypatch, model_p
 
 
 def count_images(folder):
-    return sum(file.suffix.lower() in IMAGE_EXTENSIONS for file in folder.rglob("*"))
+    files = [str(file) for file in folder.rglob("*")]
+    return sum(is_image_name(file) and not find_apple(file) for file in files)
 
 
 def test_real_data_with_read_faults_gives_the_same_dataset(

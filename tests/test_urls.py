@@ -215,7 +215,11 @@ def test_what_failed_and_is_named_no_more_is_nowhere(extract, dataset, tmp_path,
     [
         ("uri,key\na.jpg,1\nb.jpg,1\n", "key", "the id '1' in column 'key' stands in several rows"),
         ("uri,key\na.jpg,1\nb.jpg,\n", "key", "row 2 has no 'key'"),
-        ("uri,key\na.jpg,1\n", "id", "has no column 'id' (its columns: uri, key)"),
+        (
+            "uri,key\na.jpg,1\n",
+            "id",
+            "has no column 'id' (separated by commas, its columns: uri, key)",
+        ),
         ("uri,key,key\na.jpg,1,2\n", "key", "has several columns 'key'"),
         ("uri,key\na.jpg,1\n", "uri", "`id_column` and `uri_column` both name 'uri'"),
     ],

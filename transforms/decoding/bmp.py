@@ -1,8 +1,10 @@
-"""BMP files whose samples lie where masks say, in any order and width."""
+"""BMP files that Pillow does not read or gets wrong: with masks, and with runs of 4 bits."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +12,8 @@ import numpy.typing as npt
 from PIL import Image, ImageFile
 
 _BITFIELDS, _ALPHABITFIELDS = 3, 6
+_RLE8, _RLE4 = 1, 2
+_END, _STEP, _LITERAL = 1, 2, 3
 _HEADER_SIZES = (40, 52, 56, 108, 124)
 _BLOCK_PIXELS = 1 << 20
 
@@ -34,6 +38,46 @@ def has_masks(data: bytes) -> bool:
     size, _, _, _, bits, compression = struct.unpack_from("<IiiHHI", data, 14)
     has_fields = compression in (_BITFIELDS, _ALPHABITFIELDS)
     return has_fields and size in _HEADER_SIZES and bits in (16, 32)
+
+
+def rewrite_rle4(data: bytes) -> bytes:
+    """Return a BMP of RLE4 as one of RLE8, of the same pixels; other files as they are.
+
+    Pillow loses its way in RLE4 behind literal runs of an odd length. See
+    https://learn.microsoft.com/windows/win32/gdi/bitmap-compression.
+    """
+    if data[:2] != b"BM" or len(data) < 54:
+        return data
+    (offset, size), (compression,) = (
+        struct.unpack_from("<II", data, 10),
+        struct.unpack_from("<I", data, 30),
+    )
+    if size not in _HEADER_SIZES or compression != _RLE4:
+        return data
+    head = data[:30] + struct.pack("<I", _RLE8) + data[34:offset]
+    return head + b"".join(_unpack_rle4(data, offset))
+
+
+def _unpack_rle4(data: bytes, at: int) -> Iterator[bytes]:
+    while at + 2 <= len(data):
+        count, value = data[at : at + 2]
+        at += 2
+        if count:  # A run, of two values in turn.
+            pair = bytes((1, value >> 4, 1, value & 15))
+            yield (pair * (-(-count // 2)))[: 2 * count]
+        elif value >= _LITERAL:
+            length = -(-value // 2)
+            nibbles = (
+                nibble for byte in data[at : at + length] for nibble in (byte >> 4, byte & 15)
+            )
+            yield b"".join(bytes((1, nibble)) for nibble in islice(nibbles, value))
+            at += length + length % 2
+        else:  # The end of a line or of the picture, or a step.
+            step = data[at : at + 2] if value == _STEP else b""
+            yield bytes((0, value)) + step
+            at += len(step)
+            if value == _END:
+                return
 
 
 class MaskedBmp(ImageFile.ImageFile):

@@ -25,7 +25,7 @@ def to_rgb(image: Image.Image, data: bytes) -> Image.Image:
     """
     if image.mode.startswith(("I", "F")):
         image = _to_grey(image)
-    elif isinstance(image, PngImagePlugin.PngImageFile) and image.mode == "L":
+    elif isinstance(image, PngImagePlugin.PngImageFile):
         _scale_transparent(image, bits=data[24])
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         return _on_white(image)
@@ -44,10 +44,13 @@ def _to_grey(image: Image.Image) -> Image.Image:
 
 
 def _scale_transparent(image: Image.Image, bits: int) -> None:
-    """Scale a PNG's transparent grey as Pillow scales its pixels."""
+    """Scale a PNG's transparent grey or colour as Pillow scales its pixels."""
     transparent = image.info.get("transparency")
-    if isinstance(transparent, int) and bits < 8:
+    if image.mode == "L" and isinstance(transparent, int) and bits < 8:
         image.info["transparency"] = transparent * 255 // (2**bits - 1)
+    if image.mode == "RGB" and isinstance(transparent, tuple) and bits == 16:
+        # Of 16 bits Pillow keeps the upper 8: colours that agree in these are one here.
+        image.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -127,9 +127,7 @@ def _check_jp2_header(header: bytes) -> str | None:
 
 def _check_bmp(image: Image.Image, data: bytes) -> str | None:  # noqa: ARG001
     size, compression = struct.unpack_from("<I", data, 14)[0], struct.unpack_from("<I", data, 30)[0]
-    if size >= 40 and compression == 2:
-        return "a BMP file with run lengths of 4 bits (RLE4)"
-    if size == 64 and compression > 2:
+    if size == 64 and compression > 1:
         return "a BMP file of OS/2 with a compression of its own"
     return None
 
@@ -137,12 +135,6 @@ def _check_bmp(image: Image.Image, data: bytes) -> str | None:  # noqa: ARG001
 def _check_psd(image: Image.Image, data: bytes) -> str | None:  # noqa: ARG001
     mode = _PSD_MODES.get(int.from_bytes(data[24:26], "big"))
     return f"a Photoshop file whose mode is {mode}" if mode else None
-
-
-def _check_png(image: Image.Image, data: bytes) -> str | None:
-    if image.mode == "RGB" and data[24] == 16 and "transparency" in image.info:
-        return "a PNG of 16-bit colours of which one is transparent"
-    return None
 
 
 _CHECKS = {
@@ -153,5 +145,4 @@ _CHECKS = {
     "BMP": _check_bmp,
     "DIB": lambda image, data: _check_bmp(image, b"\0" * 14 + data),
     "PSD": _check_psd,
-    "PNG": _check_png,
 }

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from beamvec.model_spec import Interpolation
-from beamvec.transforms.decoding.bmp import MaskedBmp, has_masks
+from beamvec.transforms.decoding.bmp import MaskedBmp, has_masks, rewrite_rle4
 from beamvec.transforms.decoding.colors import apply_profile, to_rgb
 from beamvec.transforms.decoding.content import explain_unidentified
 from beamvec.transforms.decoding.cost import estimate_bytes, refuse_scans
@@ -145,7 +145,7 @@ def _open(data: bytes) -> ImageFile.ImageFile:
     if has_masks(data):
         return MaskedBmp(io.BytesIO(data))
     try:
-        return Image.open(io.BytesIO(reduce_png(data)), formats=_formats())
+        return Image.open(io.BytesIO(rewrite_rle4(reduce_png(data))), formats=_formats())
     except (UnidentifiedImageError, KeyError) as error:
         raise UnidentifiedImageError(explain_unidentified(data)) from error
 
