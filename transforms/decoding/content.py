@@ -14,7 +14,7 @@ class _Kind(NamedTuple):
     remedy: str = ""
 
 
-_OTHER_IMAGE = "convert it to JPEG or PNG"
+_OTHER_IMAGE = "convert it to an ordinary JPEG or PNG"
 _TO_PNG = "render it to PNG first"
 _FRAMES = "extract its frames first"
 _BROKEN = "that cannot be opened: its header is damaged"
