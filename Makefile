@@ -54,9 +54,10 @@ $(VENV)/.torch: $(VENV)/.done setup.py
 	  -c requirements.lock -e '.[torch]'
 	@touch $@
 
+ENGINE_TESTS ?= tests/test_every_runner.py tests/test_images.py
+
 test-engines: setup build/bin/prism ## the same bytes on Flink, Prism, worker processes, an image's worker (Java, Maven, Go)
-	BEAMVEC_ENGINES=all $(BIN)/pytest -n 2 --dist loadfile tests/test_every_runner.py \
-	  tests/test_images.py
+	BEAMVEC_ENGINES=all $(BIN)/pytest -n 2 --dist loadfile $(ENGINE_TESTS)
 
 build/bin/prism: requirements.lock
 	@echo "building Prism, once"

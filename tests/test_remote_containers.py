@@ -32,7 +32,7 @@ def store(filled, tmp_path, monkeypatch):
     leave(filled[0], "out")
 
 
-@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("kind", ["parquet", "tar"])
 def test_a_folder_of_a_store_gives_what_the_local_one_gives(store, kind, tmp_path, model_path):
     served, folder = store
     flags = ["--model", model_path, "--max-failure-ratio", "1"]
