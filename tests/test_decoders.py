@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import resource
 import signal
 import socket
 import subprocess
@@ -82,6 +83,21 @@ def test_a_file_that_brings_the_decoder_down_is_named(pool, ending, error_type, 
             pool.decode(image(ending), Resizing(16, "stretch"))
         assert caught.value.error_type == error_type
     assert pool.decode(image(), Resizing(16, "stretch")).width == 60
+
+
+def test_it_works_beside_more_than_1024_open_files():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, hard), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    made = DecoderPool(1)
+    try:
+        assert max(held) > 1024
+        assert made.decode(image(), Resizing(16)).width == 60
+    finally:
+        made.close()
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def sources(*contents: bytes | str) -> list[ImageFile]:

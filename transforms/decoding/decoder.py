@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -84,6 +85,8 @@ class Decoder:
         ours.settimeout(timeout_s)
         self._connection = ours
         self._answers = ours.makefile("rb")
+        self._readable = select.poll()
+        self._readable.register(ours, select.POLLIN)
         self._timeout_s = timeout_s
         self._is_ready = False
         self._is_stopped = False
@@ -155,8 +158,9 @@ class Decoder:
             left_s = min(end_s, self._mark.get().since_s + self._timeout_s) - now_s
             if left_s <= 0:
                 raise TimeoutError
-            # Not the connection's own timeout, after which nothing can be read from it any more.
-            if select.select([self._connection], [], [], left_s)[0]:
+            # Not the connection's own timeout, after which nothing can be read from it any more;
+            # and not `select`, which knows no descriptors from 1024 on.
+            if self._readable.poll(math.ceil(left_s * 1000)):
                 return receive(self._answers)
 
     def _how_ended(self) -> str:
