@@ -32,9 +32,11 @@ LOOPBACK = ROOT / "deploy" / "flink" / "loopback.py"
 WORKERS = 2
 HANG_S = 300
 
-pytestmark = pytest.mark.skipif(
-    "BEAMVEC_ENGINES" not in os.environ, reason="runs with make test-engines"
-)
+pytestmark = [
+    # The first test on Flink waits until Maven has fetched it, which may take minutes.
+    pytest.mark.timeout(900),
+    pytest.mark.skipif("BEAMVEC_ENGINES" not in os.environ, reason="runs with make test-engines"),
+]
 
 RUNNERS = {
     "threads": [f"--direct_num_workers={WORKERS}"],
