@@ -38,6 +38,14 @@ def test_what_only_looks_like_scans_is_none():
     assert decode_image(data[:2] + comment + data[2:] + text, Resizing(8)).width == 40
 
 
+def test_other_formats_are_not_looked_through_for_scans():
+    # Fill bytes that would be scans of a JPEG, uncompressed in a BMP.
+    pixels = np.tile(np.frombuffer(b"\xff\xda\0", np.uint8), (40, 400, 1))
+    data = samples.encode(Image.fromarray(pixels), "BMP")
+    assert data.count(b"\xff\xda") + data.count(b"\xda\xff") > MAX_SCANS
+    assert decode_image(data, Resizing(8)).width == 400
+
+
 @pytest.mark.parametrize(
     ("format_", "mode", "options", "least"),
     [

@@ -39,7 +39,7 @@ def decode_pixels(image: Image.Image, format_: str = "PNG", size: int = 8, **opt
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
 @pytest.mark.parametrize("resize", ["stretch", "crop", "pad"])
 def test_every_exif_orientation_is_undone(orientation, format_, resize):
     upright = samples.make_image(1, 120, 80)

@@ -129,3 +129,5 @@ def test_profiles_are_found_up_to_a_bound():
     bomb = make_chunk(b"iCCP", b"big\0\0" + zlib.compress(bytes(100_000_000)))
     assert len(read_png_profile(make_png(PIXELS, 8, 2, [bomb]))) == 16 << 20
     assert reduce_png(b"no PNG") == b"no PNG"
+    assert read_png_profile(b"\xff\xd8 no PNG" + chunk) is None
+    assert read_png_profile(b"no PNG: " + chunk) is None  # Though a chunk stands where one would.

@@ -115,7 +115,8 @@ def decode_image(
     with _open(data) as image:
         _refuse_bomb(image, max_pixels)
         refuse_layout(image, data)
-        refuse_scans(data)
+        if image.format in ("JPEG", "MPO"):
+            refuse_scans(data)
         full_size = image.size
         target = _target_size(*full_size, resizing)
         if resizing.antialias:
@@ -177,7 +178,7 @@ def _refuse_bomb(image: Image.Image, max_pixels: int) -> None:
 
 
 def _read_orientation(image: Image.Image) -> int:
-    if image.format in ("TIFF", "HEIF", "AVIF"):  # Turned while they are loaded.
+    if image.format == "TIFF":  # Pillow turns it itself while it is loaded.
         return 1
     try:
         return int(image.getexif().get(ExifTags.Base.Orientation, 1))

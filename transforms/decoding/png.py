@@ -80,8 +80,8 @@ def reduce_png(data: bytes) -> bytes:
 
 
 def read_png_profile(data: bytes) -> bytes | None:
-    """Return the ICC profile of a PNG, None if it has none, or one that is damaged."""
-    for chunk in _walk(data):
+    """Return the ICC profile of a PNG, None if it is none, or has none that is whole."""
+    for chunk in _walk(data) if data.startswith(SIGNATURE) else ():
         if chunk.type == b"IDAT":
             break
         if chunk.type == b"iCCP" and chunk.is_whole:
