@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +172,10 @@ def test_every_runner_works_among_strangers(runner, jobs, expected, tmp_path, re
 
 
 def test_no_image_leaves_the_process_that_decodes_it(jobs, cluster, tmp_path, record_property):
-    run(jobs["large"], tmp_path / "out", [*cluster.flags, KEEP_WORKERS])
-    newest = max(cluster.ask("/jobs/overview")["jobs"], key=lambda job: job["start-time"])
+    # Each chunk costs some 2 kB, however small its images are here.
+    job = replace(jobs["large"], chunk_size=8)
+    run(job, tmp_path / "out", [*cluster.flags, KEEP_WORKERS])
+    newest = max(cluster.ask("/jobs/overview")["jobs"], key=lambda one: one["start-time"])
     vertices = cluster.ask(f"/jobs/{newest['jid']}")["vertices"]
     (heavy,) = [vertex for vertex in vertices if "DecodeImages" in vertex["name"]]
     assert "ExtractFeatures" in heavy["name"]
@@ -181,8 +183,8 @@ def test_no_image_leaves_the_process_that_decodes_it(jobs, cluster, tmp_path, re
     sent = sum(vertex["metrics"]["write-bytes"] for vertex in vertices)
     record_property("bytes between vertices", sent)
     record_property("bytes behind the model", heavy["metrics"]["write-bytes"])
-    pixels = jobs["large"].count * samples.SIZE**2 * 3
-    assert 0 < sent < pixels / 4
+    pixels = job.count * samples.SIZE**2 * 3
+    assert 0 < sent < pixels / 5
     assert 0 < heavy["metrics"]["write-bytes"] < pixels / 20
 
 
