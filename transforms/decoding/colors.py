@@ -29,7 +29,7 @@ def to_rgb(image: Image.Image, data: bytes) -> Image.Image:
         _scale_transparent(image, bits=data[24])
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         return _on_white(image)
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_grey(image: Image.Image) -> Image.Image:

@@ -46,7 +46,8 @@ def estimate_bytes(image: Image.Image, full_pixels: int) -> int:
     # Another mode than RGB needs a copy in RGB; transparent ones and values of 16 or 32 bits are
     # converted band by band, into such a copy.
     copy = 0 if image.mode == "RGB" and "transparency" not in image.info else 4
-    copy += 1 if image.mode.startswith(("I", "F")) else 0
+    if image.mode.startswith(("I", "F")):
+        copy = max(copy + 1, 2 * stored)  # As an array they are copied, and so is that.
     beside = _DECODER_BYTES.get(image.format or "", 0)
     coefficients = _PROGRESSIVE_BYTES * full_pixels if image.info.get("progressive") else 0
     return pixels * (stored + max(copy, beside)) + coefficients
