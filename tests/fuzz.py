@@ -2,7 +2,7 @@
 
 No image may crash, hang or stop a run, or be missing from its accounts; and each is a row where
 Pillow alone, which is strict, decodes it, and a failure where it does not. Layouts that are refused
-by name are none of these, nor is damage behind the pixels of a PNG.
+by name are none of these, nor is damage of a PNG behind its pixels or in its animation.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from PIL import Image, PngImagePlugin
 import samples
 from beamvec.embeddings import open_dataset
 from beamvec.model_spec import Resize
+from beamvec.transforms.decoding.bmp import rewrite_rle4
 from beamvec.transforms.decoding.decode import decode_chunk
 from beamvec.transforms.decoding.decoder import CRASHED, TIMED_OUT
 from beamvec.transforms.decoding.pixels import DecodedImage
@@ -102,9 +103,13 @@ def decode_by_pillow(
     before_large: object,  # noqa: ARG001
     max_pixels: int,
 ) -> DecodedImage:
-    """Decode as Pillow does when it is left alone, but for what a PNG has behind its pixels."""
+    """Decode as Pillow does when it is left alone, but for what a PNG has beside its picture.
+
+    RLE4 is given to it as RLE8: in its own way it skips bytes, and takes others for pixels.
+    """
     if len(data) > 8 and data.startswith(PNG):
-        data = _cut_behind_pixels(data)
+        data = _keep_picture(data)
+    data = rewrite_rle4(data)
     PngImagePlugin.MAX_TEXT_CHUNK = 1 << 30
     Image.init()
     formats = [name for name in Image.ID if name != "EPS"]
@@ -116,14 +121,17 @@ def decode_by_pillow(
         return DecodedImage(pixels, *image.size, image.format or "")
 
 
-def _cut_behind_pixels(data: bytes) -> bytes:
-    """Leave out what follows the pixels of a PNG, if there are any."""
+def _keep_picture(data: bytes) -> bytes:
+    """Leave out what follows the pixels of a PNG, if there are any, and its animation."""
     starts = [*find_layout(data).starts, len(data)]
-    is_pixels = [data[start + 4 : start + 8] == b"IDAT" for start in starts]
-    if True not in is_pixels:
+    types = [data[start + 4 : start + 8] for start in starts]
+    if b"IDAT" not in types:
         return data
-    behind = starts[is_pixels.index(False, is_pixels.index(True))]
-    return data if behind == len(data) else data[:behind] + b"\0\0\0\0IEND\xaeB`\x82"
+    first = types.index(b"IDAT")
+    end = next(at for at in range(first, len(types)) if types[at] != b"IDAT")
+    kept = [at for at in range(end) if types[at] not in (b"acTL", b"fcTL", b"fdAT")]
+    head = data[: starts[0]] + b"".join(data[starts[at] : starts[at + 1]] for at in kept)
+    return head if end == len(types) - 1 else head + b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def write_mutant(originals: Originals, index: int, folder: Path) -> Path:
