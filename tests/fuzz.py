@@ -2,7 +2,7 @@
 
 No image may crash, hang or stop a run, or be missing from its accounts; and each is a row where
 Pillow alone, which is strict, decodes it, and a failure where it does not. Layouts that are refused
-by name are none of these, nor is damage of a PNG behind its pixels or in its animation.
+by name are none of these, nor is damage of a PNG behind its pixels, or an animation out of order.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 import collections
 import io
+import itertools
 import resource
 import shutil
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -122,16 +124,21 @@ def decode_by_pillow(
 
 
 def _keep_picture(data: bytes) -> bytes:
-    """Leave out what follows the pixels of a PNG, if there are any, and its animation."""
+    """Leave out what follows the pixels of a PNG, if there are any, and its animation if whole."""
     starts = [*find_layout(data).starts, len(data)]
-    types = [data[start + 4 : start + 8] for start in starts]
-    if b"IDAT" not in types:
+    chunks = [data[start:end] for start, end in itertools.pairwise(starts)]
+    first = next((at for at, chunk in enumerate(chunks) if chunk[4:8] == b"IDAT"), None)
+    if first is None:
         return data
-    first = types.index(b"IDAT")
-    end = next(at for at in range(first, len(types)) if types[at] != b"IDAT")
-    kept = [at for at in range(end) if types[at] not in (b"acTL", b"fcTL", b"fdAT")]
-    head = data[: starts[0]] + b"".join(data[starts[at] : starts[at + 1]] for at in kept)
-    return head if end == len(types) - 1 else head + b"\0\0\0\0IEND\xaeB`\x82"
+    pixels = list(itertools.takewhile(lambda chunk: chunk[4:8] == b"IDAT", chunks[first:]))
+    before = [chunk for chunk in chunks[:first] if not _is_of_animation(chunk)]
+    head = data[: starts[0]] + b"".join(before + pixels)
+    return head if first + len(pixels) == len(chunks) else head + b"\0\0\0\0IEND\xaeB`\x82"
+
+
+def _is_of_animation(chunk: bytes) -> bool:
+    is_whole = zlib.crc32(chunk[4:-4]).to_bytes(4, "big") == chunk[-4:]
+    return is_whole and chunk[4:8] in (b"acTL", b"fcTL", b"fdAT")
 
 
 def write_mutant(originals: Originals, index: int, folder: Path) -> Path:

@@ -20,13 +20,15 @@ _DECODER_BYTES = {
     "WEBP": 12,  # The canvas of the animation decoder, the one before, and a copy for Python.
     "AVIF": 16,  # Planes of up to 16 bits, their RGBA, and a copy for Python.
     "HEIF": 16,
-    "JXL": 16,
     "JPEG2000": 18,  # An int32 a sample, twice while wavelets are undone.
     "TIFF": 4,  # One strip or tile, which may be all of the picture.
     "PSD": 4,
 }
 """What a format's decoder holds a pixel beside Pillow's picture; measured with
 `benchmarks/decode_memory.py`."""
+
+JXL_BYTES = 20
+"""How much the plugin for JPEG XL holds a pixel; it decodes before anything else is known."""
 
 _PROGRESSIVE_BYTES = 6
 """A pixel's coefficients, int16 of three components, which are kept until the last scan."""

@@ -17,7 +17,8 @@ from beamvec.model_spec import Interpolation
 from beamvec.transforms.decoding.bmp import MaskedBmp, has_masks, rewrite_rle4
 from beamvec.transforms.decoding.colors import apply_profile, to_rgb
 from beamvec.transforms.decoding.content import explain_unidentified
-from beamvec.transforms.decoding.cost import estimate_bytes, refuse_scans
+from beamvec.transforms.decoding.cost import JXL_BYTES, estimate_bytes, refuse_scans
+from beamvec.transforms.decoding.jxl import is_jxl, read_jxl_size
 from beamvec.transforms.decoding.layouts import refuse_layout
 from beamvec.transforms.decoding.limits import MAX_PIXELS
 from beamvec.transforms.decoding.png import read_png_profile, reduce_png
@@ -112,8 +113,15 @@ def decode_image(
     >>> image.pixels.shape, image.pixels[0, 0].tolist(), image.width, image.format
     ((8, 8, 3), [255, 0, 0], 40, 'PNG')
     """
+    size_bytes = 0
+    if is_jxl(data):  # Opening it decodes it.
+        width, height = read_jxl_size(data)
+        _refuse_bomb((width, height), max_pixels)
+        size_bytes = JXL_BYTES * width * height
+        if size_bytes > TURN_BYTES:
+            before_large(size_bytes)
     with _open(data) as image:
-        _refuse_bomb(image, max_pixels)
+        _refuse_bomb(image.size, max_pixels)
         refuse_layout(image, data)
         if image.format in ("JPEG", "MPO"):
             refuse_scans(data)
@@ -121,9 +129,10 @@ def decode_image(
         target = _target_size(*full_size, resizing)
         if resizing.antialias:
             image.draft(image.mode, (2 * target[0], 2 * target[1]))
-        size_bytes = estimate_bytes(image, full_size[0] * full_size[1])
-        if size_bytes > TURN_BYTES:
-            before_large(size_bytes)
+        if not size_bytes:
+            size_bytes = estimate_bytes(image, full_size[0] * full_size[1])
+            if size_bytes > TURN_BYTES:
+                before_large(size_bytes)
         for name in _XMP:
             image.info.pop(name, None)
         # The orientation comes after: to look for it loads a PNG, whose errors count.
@@ -149,6 +158,10 @@ def _open(data: bytes) -> ImageFile.ImageFile:
         return Image.open(io.BytesIO(rewrite_rle4(reduce_png(data))), formats=_formats())
     except (UnidentifiedImageError, KeyError) as error:
         raise UnidentifiedImageError(explain_unidentified(data)) from error
+    except RuntimeError as error:
+        if is_jxl(data):  # Its plugin says no more than "Generic Error".
+            raise OSError("this JPEG XL file is damaged or ends too early") from error
+        raise
 
 
 @functools.cache
@@ -170,10 +183,11 @@ def _register_extras() -> None:
         import pillow_jxl  # noqa: F401 Importing it registers it.
 
 
-def _refuse_bomb(image: Image.Image, max_pixels: int) -> None:
-    if image.width * image.height > max_pixels:
+def _refuse_bomb(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
         raise Image.DecompressionBombError(
-            f"{image.width} x {image.height} is more than the {max_pixels:,} pixels of --max-pixels"
+            f"{width} x {height} is more than the {max_pixels:,} pixels of --max-pixels"
         )
 
 
