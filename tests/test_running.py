@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import grpc
 import pytest
 
 import samples
@@ -44,6 +45,16 @@ def chain() -> BaseException:
 )
 def test_a_failure_is_explained_in_one_line(error, reason):
     assert explain_failure(error) == reason
+
+
+def test_a_runner_that_is_gone_is_told_in_words():
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        call = channel.unary_unary("/org.apache.beam.Jobs/State")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b"", timeout=10)
+    reason = explain_failure(caught.value)
+    assert reason.startswith("a runner's process no longer answers: ")
+    assert "127.0.0.1:1" in reason
 
 
 def test_a_run_that_stands_still_says_what_it_waits_for(extract, tmp_path, monkeypatch, capsys):

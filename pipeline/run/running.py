@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 
 import apache_beam as beam
+import grpc
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult, PipelineState
 
@@ -116,7 +117,10 @@ def explain_failure(error: BaseException) -> str:
     """Return the reason of a failed pipeline in one line, without a worker's traceback."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines()]
+    text = str(error)
+    if isinstance(error, grpc.RpcError) and isinstance(error, grpc.Call):
+        text = f"a runner's process no longer answers: {error.details() or error.code()}"
+    lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line not in ("", "None")]
     if "Traceback (most recent call last):" in lines:  # A worker's, with notes of a runner's below.
         lines = [line for line in lines if _EXCEPTION.match(line)] or lines
