@@ -33,6 +33,7 @@ def test_an_export_describes_itself(keras_file, tmp_path, photos, capsys):
     images = str(photos / "group0")
     assert main(["model", "export", keras_file, str(target), "--images", images]) == 0
     described = {"size": 16, "dimension": 8, "weights": "file", "source": "small.keras"}
+    described["scale"] = 1 / 255
     assert json.loads((target / "beamvec.json").read_text()) == described
     out = capsys.readouterr().out
     assert "least cosine 1.000000" in out
