@@ -203,8 +203,10 @@ def test_model_spec_writes_what_was_seen_to_work(tmp_path, capsys):
     handle, call = models.CASES["SavedModel, exported by Keras, pixels 0..255"].make(tmp_path)
     assert describe_model(ModelFiles.fetch(str(handle))).source == CONVENTION
     assert main(["model", "spec", str(handle), "--pool", "mean", "--scale", "1"]) == 2
-    assert "not pool=mean" in capsys.readouterr().err
+    assert "needs --pool none, not pool=mean" in capsys.readouterr().err
     assert not (handle / "beamvec.json").exists()
+    assert main(["model", "spec", str(handle), "--mean", "1,2"]) == 2
+    assert "beamvec: --mean 1,2 is no number, nor three of them" in capsys.readouterr().err
     assert main(["model", "spec", str(handle), "--scale", "1"]) == 0
     assert "[N, 32, 32, 3] RGB in [0, 255]" in capsys.readouterr().out
     assert json.loads((handle / "beamvec.json").read_text()) == {"scale": 1.0}
