@@ -86,7 +86,8 @@ def save_tiny_model(path: str, seed: int = 0) -> None:
     root.__call__ = call
     root.serving_default = tf.function(lambda inputs: {"default": call(inputs)}, [spec])
     tf.saved_model.save(root, path, signatures={"serving_default": root.serving_default})
-    Path(path, "beamvec.json").write_text("{}")  # It is as on TF-Hub, and says so.
+    # It is as on TF-Hub, and says so.
+    Path(path, "beamvec.json").write_text(json.dumps({"scale": 1 / 255}))
 
 
 def write_dataset(

@@ -8,7 +8,7 @@ import json
 import models
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import samples
@@ -138,6 +138,7 @@ json_values = st.recursive(
 KEYS = [*FIELDS, *VIT, *CLIP, *CONVNEXT, *TIMM, "weights", "model", "pretrained_cfg"]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # A machine that is busy is no fault.
 @given(
     st.sampled_from(["beamvec.json", "preprocessor_config.json", "config.json"]),
     st.dictionaries(st.sampled_from(KEYS), json_values, max_size=6),
@@ -190,6 +191,9 @@ def test_a_file_that_is_no_onnx_is_refused(tmp_path):
         whole.write_bytes(content[:length])
         with pytest.raises(ModelError):
             load_model(ModelConfig(str(whole), "onnxruntime", batch_size=3))
+    whole.write_bytes(b"")
+    with pytest.raises(ModelError, match="holds no model: it takes no input"):
+        load_model(ModelConfig(str(whole), "onnxruntime", batch_size=3))
     whole.write_text("<html>not found</html>")
     with pytest.raises(ModelError, match="no ONNX file"):
         describe_model(ModelFiles.fetch(str(whole)))
@@ -199,8 +203,10 @@ def test_model_spec_writes_what_was_seen_to_work(tmp_path, capsys):
     handle, call = models.CASES["SavedModel, exported by Keras, pixels 0..255"].make(tmp_path)
     assert describe_model(ModelFiles.fetch(str(handle))).source == CONVENTION
     assert main(["model", "spec", str(handle), "--pool", "mean", "--scale", "1"]) == 2
-    assert "not pool=mean" in capsys.readouterr().err
+    assert "needs --pool none, not pool=mean" in capsys.readouterr().err
     assert not (handle / "beamvec.json").exists()
+    assert main(["model", "spec", str(handle), "--mean", "1,2"]) == 2
+    assert "beamvec: --mean 1,2 is no number, nor three of them" in capsys.readouterr().err
     assert main(["model", "spec", str(handle), "--scale", "1"]) == 0
     assert "[N, 32, 32, 3] RGB in [0, 255]" in capsys.readouterr().out
     assert json.loads((handle / "beamvec.json").read_text()) == {"scale": 1.0}
@@ -243,3 +249,25 @@ def test_workers_refuse_what_is_said_otherwise_since_the_launch(tmp_path):
     said = ModelSpec(scale=1.0)
     with pytest.raises(ModelError, match=r"what is said of the model .* has changed since"):
         FeatureModelHandler(config, model.fingerprint, said).load_model()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("signature=embed", "only SavedModels have signatures"),
+        ("crop_ratio=0.9", "counts with resize=crop only"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_what_would_change_nothing_is_refused(tmp_path, capsys, said, told, engine):
+    models.make_onnx(tmp_path / "m.onnx")
+    command = ["model", "check", str(tmp_path / "m.onnx"), "--engine", engine]
+    assert main([*command, "--spec", said]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_description_that_is_a_dead_link_is_not_overlooked(tmp_path):
+    models.make_onnx(tmp_path / "m.onnx")
+    (tmp_path / "beamvec.json").symlink_to(tmp_path / "gone.json")
+    with pytest.raises(ModelError, match=r"beamvec.json: .*No such file"):
+        describe_model(ModelFiles.fetch(str(tmp_path)))

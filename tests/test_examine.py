@@ -106,3 +106,55 @@ def test_embeddings_from_elsewhere_are_compared_image_by_image(tmp_path, capsys)
         assert told in capsys.readouterr().err
     assert main(["model", "check", str(handle), "--images", str(tmp_path / "none")]) == 2
     assert main(["model", "check", str(handle), "--reference", "v.npy"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "warns"),
+    [
+        ({"pool": "none"}, True),
+        ({"scale": 1 / 255}, False),
+        ({"mean": 0.5, "std": 0.5}, False),
+        ({"weights": "mine"}, False),  # Exports note them, also those of earlier versions.
+    ],
+)
+def test_a_file_that_leaves_the_range_out_is_told_of(tmp_path, capsys, said, warns):
+    path = models.make_twins(tmp_path)["saved_model"]
+    (path / "beamvec.json").write_text(json.dumps(said))
+    assert main(["model", "check", str(path)]) == 0
+    assert ("RGB in [0, 1] is assumed" in capsys.readouterr().out) == warns
+
+
+def test_what_model_spec_is_told_is_kept_even_if_it_is_the_default(tmp_path, capsys):
+    path = models.make_twins(tmp_path)["saved_model"]
+    assert main(["model", "spec", str(path), "--scale", "1/255"]) == 0
+    assert json.loads((path / "beamvec.json").read_text()) == {"scale": 1 / 255}
+    capsys.readouterr()
+    assert main(["model", "check", str(path)]) == 0
+    assert "is assumed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("scale", "mean", "std", "warns"),
+    [
+        ("1/255", "123.675,116.28,103.53", "58.395,57.12,57.375", True),
+        ("1", "0.485,0.456,0.406", "0.229,0.224,0.225", True),
+        ("1/255", "0", "255", True),
+        ("1/255", "0.485,0.456,0.406", "0.229,0.224,0.225", False),
+        ("1", "123.675,116.28,103.53", "58.395,57.12,57.375", False),
+        ("1", "103.939,116.779,123.68", "1", False),
+        ("1/127.5", "1", "1", False),
+    ],
+)
+def test_a_scale_and_a_mean_of_two_kinds_are_told(tmp_path, capsys, scale, mean, std, warns):
+    path = models.make_twins(tmp_path)["saved_model"]
+    flags = [f"--spec=scale={scale}", f"--spec=mean={mean}", f"--spec=std={std}"]
+    assert main(["model", "check", str(path), *flags]) == 0
+    assert ("which none is trained on" in capsys.readouterr().out) == warns
+
+
+def test_a_model_that_gets_0_to_255_is_not_advised_to_try_that(tmp_path, capsys):
+    handle, _ = models.CASES["ONNX, NHWC, uint8"].make(tmp_path)
+    assert main(["model", "check", str(handle)]) == 0
+    out = capsys.readouterr().out
+    assert "are alike" in out
+    assert "scale=1" not in out

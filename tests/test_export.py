@@ -33,6 +33,7 @@ def test_an_export_describes_itself(keras_file, tmp_path, photos, capsys):
     images = str(photos / "group0")
     assert main(["model", "export", keras_file, str(target), "--images", images]) == 0
     described = {"size": 16, "dimension": 8, "weights": "file", "source": "small.keras"}
+    described["scale"] = 1 / 255
     assert json.loads((target / "beamvec.json").read_text()) == described
     out = capsys.readouterr().out
     assert "least cosine 1.000000" in out
@@ -74,7 +75,7 @@ def test_a_result_that_differs_ends_with_3_and_is_removed(
         (["keras:MobileNetV3Small", "{new}", "--weights", __file__], "cannot load weights"),
         (["x.keras", "{new}", "--weights", "random"], "--weights is of no use"),
         (["x.keras", "{new}", "--mean", "1"], "give --scale too"),
-        (["x.keras", "{new}", "--mean", "1,2"], "nor three of them"),
+        (["x.keras", "{new}", "--mean", "1,2"], "--mean 1,2 is no number, nor three"),
         (["x.keras", "{new}", "--scale", "1/0"], "no number"),
         (["x.keras", "{new}"], "can be read"),
         (["timm:resnet18", "{new}", "--weights", "w.bin"], "it is a pickle"),

@@ -103,6 +103,8 @@ def test_what_is_no_feature_vector_is_refused(tmp_path, capsys, engine, call, sh
 
 def test_a_short_answer_is_an_error_never_a_lost_row():
     config, spec = ModelConfig("m", batch_size=2), ModelSpec(size=4, dimension=3)
-    short = FeatureModel(config, "", spec, "", "", None, "", lambda _: np.zeros((1, 3), np.float32))
+    short = FeatureModel(
+        config, "", spec, "", True, "", None, "", lambda _: np.zeros((1, 3), np.float32)
+    )
     with pytest.raises(ModelError, match=r"shape \[1, 3\] for 2 images"):
         short.embed_pixels(np.zeros((5, 4, 4, 3), np.uint8))

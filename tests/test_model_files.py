@@ -171,6 +171,15 @@ def test_what_is_no_model_is_refused_before_anything_is_loaded(tmp_path, make, t
         ModelFiles.fetch(str(tmp_path / "m"))
 
 
+def test_models_in_folders_of_a_folder_are_named(tmp_path, model_path):
+    (tmp_path / "m" / "onnx").mkdir(parents=True)
+    (tmp_path / "m" / "onnx" / "model.onnx").touch()
+    shutil.copytree(model_path, tmp_path / "m" / "saved")
+    told = f"give one of those in it: {tmp_path}/m/onnx/model.onnx, {tmp_path}/m/saved"
+    with pytest.raises(ModelError, match=told):
+        ModelFiles.fetch(str(tmp_path / "m"))
+
+
 def test_a_home_is_found(model_path, monkeypatch):
     monkeypatch.setenv("HOME", str(Path(model_path).parent))
     files = ModelFiles.fetch(f"~/{Path(model_path).name}")

@@ -53,6 +53,7 @@ def test_torchvision_without_its_classifier(tmp_path, capsys):
             "model": "model.onnx",
             "input_name": "pixels",
             "layout": "NCHW",
+            "scale": 1 / 255,
             "size": 224,
             "mean": MEAN,
             "std": STD,

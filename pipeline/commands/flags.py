@@ -17,10 +17,14 @@ def name_flags(message: str, flags: Mapping[str, str]) -> str:
 
     >>> name_flags("use `append=True` or `chunk_size=9`", {"append": "--append"})
     'use --append or `chunk_size=9`'
+    >>> name_flags("say `spec=pool=mean`", {"pool": "--pool"})  # As `beamvec model spec` has it.
+    'say --pool mean'
     """
 
     def name(match: re.Match[str]) -> str:
         argument, value = match.groups()
+        if argument == "spec" and "spec" not in flags:
+            argument, _, value = (value or "").partition("=")
         if argument not in flags:
             return match[0]
         return flags[argument] + (f" {value}" if value not in (None, "True") else "")

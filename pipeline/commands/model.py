@@ -37,7 +37,7 @@ def _export(args: argparse.Namespace) -> int:
     fields = dataclasses.fields(ExportOptions)
     values = {field.name: getattr(args, field.name) for field in fields}
     pixels = {name: values[name] for name in ("scale", "mean", "std") if values[name] is not None}
-    options = ExportOptions(**{**values, **dict(make_given(pixels))})
+    options = ExportOptions(**{**values, **dict(make_given(**pixels))})
     try:
         exported, agreement = export(args.source, args.path, options)
     except OSError as error:
@@ -94,7 +94,9 @@ def _compare(config: ModelConfig, uris: list[str], reference: str) -> int:
 def _spec(args: argparse.Namespace) -> int:
     """Write what is said of a model beside it, once the model has been seen to agree."""
     said = {name: value for name in FIELDS if (value := getattr(args, name)) is not None}
-    config = ModelConfig(args.handle, args.engine, given=make_given(said), trusted=args.trust_model)
+    config = ModelConfig(
+        args.handle, args.engine, given=make_given(**said), trusted=args.trust_model
+    )
     code = _show_model(config)
     if not said:
         return code

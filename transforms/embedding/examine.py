@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamvec.errors import BeamvecError
+from beamvec.model_spec import ModelSpec
 from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
 from beamvec.transforms.decoding.places import DecoderStartError, PoolClosedError
 from beamvec.transforms.decoding.pool import SharedPool
@@ -20,13 +21,14 @@ from beamvec.transforms.decoding.resize import make_resizing
 from beamvec.transforms.files.readers import FILES, ImageReader
 from beamvec.transforms.inference import hub
 from beamvec.transforms.inference.config import make_given
-from beamvec.transforms.inference.description import CONVENTION
 from beamvec.transforms.inference.doubt import MAX_REAL, Doubt, find_doubts
 from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.images import ImageRef
 
 _PATIENCE_S = 10.0
+
+_MAX_REACH, _MIN_WIDTH = 256.0, 0.1
 
 _ASSUMED = Doubt(
     "assumed",
@@ -56,17 +58,37 @@ def examine_model(
         return []  # Said in plainer words elsewhere.
     some = tuple(refs[:MAX_REAL])
     pixels = _decode(model, some, pool or SharedPool(), reader) if some else None
-    doubts = find_doubts(
-        model.embed_pixels, model.input_size, pixels, functools.partial(_respond, model)
-    )
-    return [*doubts, *([_ASSUMED] if _is_assumed(model) else [])]
+    respond, is_raw = functools.partial(_respond, model), model.spec.scale == 1
+    doubts = find_doubts(model.embed_pixels, model.input_size, pixels, respond, is_raw)
+    return [*doubts, *_doubt_values(model.spec), *([_ASSUMED] if _is_assumed(model) else [])]
 
 
 def _is_assumed(model: FeatureModel) -> bool:
     """Tell whether the range of values is a guess."""
-    given = dict(model.config.given)
-    is_said = "scale" in given or not model.source.endswith(CONVENTION)
-    return not (is_said or hub.is_on_hub(model.config.handle) or "int" in model.spec.dtype)
+    is_told = model.is_told or hub.is_on_hub(model.config.handle)
+    return not (is_told or "int" in model.spec.dtype)
+
+
+def _doubt_values(spec: ModelSpec) -> list[Doubt]:
+    """Doubt values that no model was trained on: most likely a scale and a mean of two kinds.
+
+    Images of 0..255 reach 255, those of [0, 1] less ImageNet's mean over its deviation 2.7.
+    """
+    lows = [-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)]
+    highs = [low + 255 * spec.scale / std for low, std in zip(lows, spec.std, strict=True)]
+    reach = max(abs(value) for value in lows + highs)
+    width = min(abs(high - low) for high, low in zip(highs, lows, strict=True))
+    if reach <= _MAX_REACH and width >= _MIN_WIDTH:
+        return []
+    return [
+        Doubt(
+            "values",
+            f"the model gets values from {min(lows + highs):.4g} to {max(lows + highs):.4g}, which "
+            f"none is trained on",
+            "`(pixels * scale - mean) / std` of pixels from 0 to 255: with scale=1/255, mean and "
+            "std are those of [0, 1], as 0.485; with scale=1 those of 0..255, as 123.675",
+        )
+    ]
 
 
 def _respond(

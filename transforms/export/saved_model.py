@@ -15,6 +15,7 @@ from beamvec.errors import ModelError
 from beamvec.model_spec import ModelSpec
 from beamvec.transforms.export.compare import Exported, Features, Pixels
 from beamvec.transforms.inference.description import write_description
+from beamvec.transforms.inference.fields import name_differences
 from beamvec.transforms.inference.model_files import ModelFiles, import_tensorflow
 
 
@@ -54,7 +55,7 @@ def save_model(
     tf.saved_model.save(root, path, signatures={"serving_default": root.serving_default})
     spec = ModelSpec(size=model.input_shape[1], dimension=model.output_shape[-1])
     notes = {"weights": weights, "source": source}
-    write_description(ModelFiles(path, path), dataclasses.asdict(spec), notes)
+    write_description(ModelFiles(path, path), name_differences(dataclasses.asdict(spec)), notes)
     loaded = tf.saved_model.load(path)
 
     def original(pixels: Pixels) -> Features:

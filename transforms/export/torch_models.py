@@ -25,6 +25,7 @@ from beamvec.transforms.export.torch_zoos import (
     build_torchvision,
 )
 from beamvec.transforms.inference.description import write_description
+from beamvec.transforms.inference.fields import name_differences
 from beamvec.transforms.inference.model_files import ModelFiles, first_line
 
 PICKLES = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".tar")
@@ -75,7 +76,8 @@ def export_torch_model(
     _write_onnx(torch, module, path, spec.size)
     source = f"{library}:{name}"
     notes = {"weights": backbone.weights, "source": source}
-    write_description(ModelFiles(path, path, "onnx"), dataclasses.asdict(spec), notes)
+    fields = name_differences(dataclasses.asdict(spec))
+    write_description(ModelFiles(path, path, "onnx"), fields, notes)
 
     def original(images: Pixels) -> Features:
         with torch.inference_mode():

@@ -59,10 +59,12 @@ def choose_input(handle: str, said: Description, names: Sequence[str]) -> str:
         return str(wanted)
     if len(names) == 1:
         return names[0]
+    if not names:
+        raise ModelError(f"{handle} holds no model: it takes no input at all")
     told = ", ".join(names)
     raise ModelError(
         f"{handle} takes {len(names)} inputs ({told}); say which takes the images: "
-        f"`spec=input_name={names[0] if names else '...'}`"
+        f"`spec=input_name={names[0]}`"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,13 +13,15 @@ from typing import Any
 from beamvec.errors import ModelError
 from beamvec.model_spec import ModelSpec
 from beamvec.transforms.inference import brought, metadata
-from beamvec.transforms.inference.fields import check_fields, name_differences
+from beamvec.transforms.inference.fields import check_fields
 from beamvec.transforms.inference.model_files import DESCRIPTION_FILE, DESCRIPTIONS, ModelFiles
 
 CONVENTION = "TF-Hub's convention"
 
 _OWN = {"weights", "source", "model"}
 """Keys of `beamvec.json` beside the fields of `ModelSpec`."""
+
+_VALUES = {"scale", "mean", "std"}
 
 _MODEL_INFO = "model_info "
 """How Model API's keys start in ONNX files."""
@@ -38,6 +41,14 @@ class Description:
     fields: Mapping[str, Any] = field(default_factory=dict)
     source: str = CONVENTION
     notes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tells_values(self) -> bool:
+        """Whether it says what values the model wants to see, and not only where they are.
+
+        A file that notes the weights was written by an export, which knows.
+        """
+        return bool(_VALUES & set(self.fields)) or "weights" in self.notes
 
     @property
     def spec(self) -> ModelSpec:
@@ -65,7 +76,7 @@ def describe_model(files: ModelFiles) -> Description:
     for folder in _list_folders(files):
         for name, read in zip(DESCRIPTIONS, _READERS, strict=True):
             path = folder / name
-            if path.is_file():
+            if os.path.lexists(path):  # A link that leads nowhere was meant to say something.
                 found = _read(path, read, files)
                 if found is not None:
                     return found
@@ -151,14 +162,14 @@ def write_description(
 
     Args:
         files: the model.
-        fields: of `ModelSpec`; those that are as they are by default are left out.
+        fields: of `ModelSpec`, those that are to be said.
         notes: `weights` and `source`, of those that are known.
 
     Raises:
         OSError: if it cannot be written.
     """
     (folder, *_) = _list_folders(files)
-    content: dict[str, Any] = {**notes, **name_differences(fields)}
+    content: dict[str, Any] = {**notes, **fields}
     if files.format != "saved_model":
         content["model"] = Path(files.path).name
     path = folder / DESCRIPTION_FILE

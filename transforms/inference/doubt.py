@@ -46,6 +46,13 @@ _SAME, _NEAR = 0.999, 0.98
 resizing or decoding do. With another range of values it was 0.97 at most, and the mean 0.9."""
 
 
+_OTHER = {
+    False: "another range of values: try `--spec scale=1` if it was trained on 0..255",
+    True: "another range of values than 0..255",
+}
+"""By whether the model gets 0..255 already."""
+
+
 @dataclass(frozen=True)
 class Doubt:
     """Something that looks wrong.
@@ -86,6 +93,7 @@ def find_doubts(
     size: int,
     pixels: Pixels | None = None,
     respond: Respond | None = None,
+    is_raw: bool = False,
 ) -> list[Doubt]:
     """Return what looks wrong in a model's embeddings; nothing is no proof that all is right.
 
@@ -97,6 +105,7 @@ def find_doubts(
         size: width and height of its input in pixels.
         pixels: some real images, uint8 [N, size, size, 3]; the first 8 are looked at.
         respond: the same model with another `scale` and `mean` of its spec, and a `std` of 1.
+        is_raw: whether it gets values as of pixels, 0 to 255, already.
     """
     images = make_images(size)
     if pixels is not None:
@@ -115,8 +124,8 @@ def find_doubts(
     found = (
         _doubt_length(features),
         _doubt_probabilities(features),
-        _doubt_constant(features),
-        _doubt_spread(features, images, respond),
+        _doubt_constant(features, is_raw),
+        _doubt_spread(features, images, None if is_raw else respond, is_raw),
     )
     return [doubt for doubt in found if doubt is not None]
 
@@ -211,19 +220,20 @@ def _doubt_probabilities(features: Features) -> Doubt | None:
     )
 
 
-def _doubt_constant(features: Features) -> Doubt | None:
+def _doubt_constant(features: Features, is_raw: bool) -> Doubt | None:
     constant = float((np.ptp(features, axis=0) == 0).mean())
     if constant <= _MAX_CONSTANT:
         return None
     return Doubt(
         "constant",
         f"{constant:.0%} of the numbers are the same for all of {len(features)} images",
-        "the model may expect another range of values: try `--spec scale=1` if it was trained on "
-        "0..255",
+        f"the model may expect {_OTHER[is_raw]}",
     )
 
 
-def _doubt_spread(features: Features, images: Pixels, respond: Respond | None) -> Doubt | None:
+def _doubt_spread(
+    features: Features, images: Pixels, respond: Respond | None, is_raw: bool
+) -> Doubt | None:
     spread = _spread(features)
     if spread >= _ALIKE:
         return None
@@ -244,8 +254,7 @@ def _doubt_spread(features: Features, images: Pixels, respond: Respond | None) -
     return Doubt(
         "alike",
         message,
-        "the model may have random weights, or expect another range of values: try "
-        "`--spec scale=1` if it was trained on 0..255",
+        f"the model may have random weights, or expect {_OTHER[is_raw]}",
     )
 
 

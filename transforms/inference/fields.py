@@ -140,6 +140,6 @@ def _describe(hint: Any) -> str:
 
 
 def name_differences(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields that are not as `ModelSpec` has them by default."""
-    default = dataclasses.asdict(ModelSpec())
+    """Return the scale, which nobody should guess, and what is not as `ModelSpec` has it."""
+    default = dataclasses.asdict(ModelSpec()) | {"scale": None}
     return {name: value for name, value in fields.items() if value != default[name]}

@@ -30,7 +30,7 @@ DOWNLOAD_TIMEOUT_S = 20.0
 """How long a hub may stay silent, for each answer that is waited for."""
 
 ADVICE = (
-    "give the path of a SavedModel with `model`, or make one with `beamvec model export "
+    "give the path of a model instead, or make one with `beamvec model export "
     "efficientnet-lite0 DIR`, whose trained weights come as a Python package"
 )
 """What to do without a hub."""

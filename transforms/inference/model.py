@@ -19,7 +19,7 @@ import numpy.typing as npt
 from beamvec.errors import ModelError
 from beamvec.model_spec import ModelSpec
 from beamvec.transforms.inference.config import ModelConfig
-from beamvec.transforms.inference.description import describe_model
+from beamvec.transforms.inference.description import Description, describe_model
 from beamvec.transforms.inference.model_files import ModelFiles
 from beamvec.transforms.inference.registry import ENGINES
 from beamvec.transforms.inference.trust import check_trusted
@@ -35,6 +35,7 @@ class FeatureModel:
         fingerprint: SHA-256, in hex, over the model's files.
         spec: what it wants to see and where its features are, complete.
         source: who says so, for people.
+        is_told: whether somebody says what values it wants to see; else [0, 1] is assumed.
         entry: how it is called, such as `__call__(training=False)` or `serving_default`.
         weights: what is noted of the weights, such as `random`; None if nothing is.
         load_id: unique to this load, so that loads can be counted.
@@ -46,6 +47,7 @@ class FeatureModel:
     fingerprint: str
     spec: ModelSpec
     source: str
+    is_told: bool
     entry: str
     weights: str | None
     load_id: str
@@ -123,11 +125,26 @@ def load_model(config: ModelConfig) -> FeatureModel:
         return _load_once(config)
 
 
+def _check_use(files: ModelFiles, said: Description, config: ModelConfig) -> None:
+    """Raise `ModelError` for what is said and would change nothing: it was meant to."""
+    if said.fields.get("signature") and files.format != "saved_model":
+        raise ModelError(
+            f"{files.handle}: only SavedModels have signatures; leave signature out of what is "
+            f"said of it ({said.source}), and name an output with `spec=output_name=...`"
+        )
+    if "crop_ratio" in dict(config.given) and said.spec.resize != "crop":
+        raise ModelError(
+            f"`spec=crop_ratio=...` counts with resize=crop only, and images are to be resized by "
+            f"{said.spec.resize}; say `spec=resize=crop` too"
+        )
+
+
 @functools.cache
 def _load_once(config: ModelConfig) -> FeatureModel:
     files = ModelFiles.fetch(config.handle)
     config = config.choose_engine(files.format)
     said = describe_model(files).override(dict(config.given))
+    _check_use(files, said, config)
     fingerprint = files.fingerprint()
     if not config.trusted:
         check_trusted(files.handle, files.path)
@@ -137,6 +154,7 @@ def _load_once(config: ModelConfig) -> FeatureModel:
         fingerprint=fingerprint,
         spec=compiled.spec,
         source=said.source,
+        is_told=said.tells_values,
         entry=compiled.entry,
         weights=said.notes.get("weights"),
         load_id=uuid.uuid4().hex,

@@ -31,6 +31,7 @@ DESCRIPTIONS = (DESCRIPTION_FILE, "preprocessor_config.json", "config.json")
 
 _SUFFIXES: dict[str, ModelFormat] = {".onnx": "onnx", ".xml": "openvino"}
 _EXPECTED = "it takes the folder of a SavedModel, an .onnx file, or the .xml of OpenVINO's IR"
+_TOLD = 3
 _EXPORTED = "; make one of it with `beamvec model export`"
 _ADVICE = {
     ".keras": _EXPORTED,
@@ -149,11 +150,20 @@ def _find_model(handle: str, path: str) -> tuple[str, ModelFormat]:
         names = ", ".join(os.path.basename(file) for file in files)
         raise ModelError(f"{handle} holds several models ({names}); name one of them")
     if not files:
-        raise ModelError(f"no model at {handle}: the folder holds no {_GRAPH}; {_EXPECTED}")
+        below = _find_below(path)
+        advice = f"; give one of those in it: {', '.join(below)}" if below else f"; {_EXPECTED}"
+        raise ModelError(f"no model at {handle}: the folder holds no {_GRAPH}{advice}")
     suffix = os.path.splitext(files[0])[1]
     if suffix not in _SUFFIXES:
         raise ModelError(f"no model at {handle}: {_EXPECTED}{_ADVICE.get(suffix, '')}")
     return files[0], _SUFFIXES[suffix]
+
+
+def _find_below(path: str) -> list[str]:
+    """Return the paths of some models in the folders of a folder, such as a repository's."""
+    found = [file for file in Path(path).glob("*/*") if file.suffix in _SUFFIXES]
+    found += [file.parent for file in Path(path).glob(f"*/{_GRAPH}")]
+    return [str(file) for file in sorted(found)[:_TOLD]]
 
 
 def _copy_remote(handle: str) -> str:

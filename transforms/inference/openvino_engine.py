@@ -81,7 +81,7 @@ def compile_model(files: ModelFiles, said: Description, config: ModelConfig) -> 
         features: npt.NDArray[np.float32] = requests.own.get_output_tensor(0).data.copy()
         return features
 
-    return CompiledModel(spec, "serving_default" if files.format == "saved_model" else "", call)
+    return CompiledModel(spec, "serving_default" if files.format == "saved_model" else "CPU", call)
 
 
 def _reason(error: Exception) -> str:
