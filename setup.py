@@ -37,6 +37,8 @@ setup(
         "packaging>=24,<27",
         "urllib3>=2.2.1,<3",
         "google-crc32c>=1.5,<2",
+        # Resizes by SIMD. It has no wheels for Linux on ARM, where Pillow resizes instead.
+        "cykooz.resizer>=4.0.1,<5; sys_platform == 'darwin' or platform_machine == 'x86_64'",
     ],
     extras_require={
         "gcp": ["apache-beam[gcp]"],

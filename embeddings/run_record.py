@@ -43,6 +43,8 @@ class Settings:
         format_version: see `beamvec.embeddings.schema.FORMAT_VERSION`.
         max_file_size: bytes above which a file is a failure.
         max_pixels: pixels above which an image is a failure.
+        resizer: what resized the images, `pillow` or `simd`; see `decoding.resize.Resizer`. Before
+            it was noted, there was nothing but Pillow.
     """
 
     fingerprint: str
@@ -54,6 +56,7 @@ class Settings:
     format_version: int = 1
     max_file_size: int = 512 << 20
     max_pixels: int = 178_956_970
+    resizer: str = "pillow"
 
     def differences(self, wanted: Settings) -> str:
         """Say in what these settings are not those that are wanted; formats do not count.
@@ -280,6 +283,7 @@ class RunRecord:
             "dimension": self.dimension,
             "input_size": self.input_size,
             "resize": self.spec.resize,
+            "resizer": settings.resizer,
             "precision": settings.precision,
             "engine": settings.engine,
             "version": self.version,

@@ -12,7 +12,7 @@ def to_format_1(run: dict[str, Any]) -> dict[str, Any]:
     settings, named = dict(run["settings"]), run["input"]
     model = {name: run[name] for name in ("input_size", "dimension", "weights")}
     fingerprint = settings.pop("fingerprint")
-    del settings["format_version"]
+    del settings["format_version"], settings["resizer"]
     patterns = list(named["names"]) if named["source"] == "input" else []
     counts = {
         name: count for name, count in run["counts"].items() if name not in ("known", "changed")

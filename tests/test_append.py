@@ -21,11 +21,14 @@ import damages
 import samples
 from beamvec.embeddings import open_dataset
 from beamvec.pipeline.commands.main import main
+from beamvec.transforms.decoding import simd
 from beamvec.transforms.files import storage
 from beamvec.transforms.planning.append import select_missing
 from beamvec.transforms.planning.plan import split_block
 from beamvec.transforms.records.account import Account
 from beamvec.transforms.records.images import ImageRef, RefBlock
+
+needs_simd = pytest.mark.skipif(not simd.is_available(), reason="there is no cykooz-resizer here")
 
 
 @pytest.fixture
@@ -412,3 +415,73 @@ def test_no_damage_makes_an_append_double_rows_or_end_with_a_traceback(
             if file.read_bytes() != before:
                 assert code in (2, 3), (table, change)
             assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.fixture
+def large(tmp_path) -> Path:
+    """A folder of two images of which resizers make other bytes."""
+    (tmp_path / "large").mkdir()
+    for seed in range(2):
+        samples.make_image(seed, 500, 375).save(tmp_path / "large" / f"{seed}.png")
+    return tmp_path / "large"
+
+
+def lack_simd(monkeypatch) -> None:
+    """Let this machine have nothing but Pillow."""
+    monkeypatch.setattr(simd, "is_available", lambda: False)
+
+
+@needs_simd
+@pytest.mark.parametrize("format_", [1, 3])
+def test_what_pillow_has_resized_is_appended_to_with_pillow(
+    extract, large, tmp_path, monkeypatch, format_
+):
+    with monkeypatch.context() as patch:
+        lack_simd(patch)
+        assert extract("--input", large) == 0
+    assert extract("--input", large, output=tmp_path / "other") == 0
+    if format_ == 1:
+        old_formats.age(tmp_path / "out")
+    copies = tmp_path / "copies"
+    shutil.copytree(large, copies)
+    assert extract("--input", copies, "--append") == 0
+    run = open_dataset(str(tmp_path / "out")).run
+    assert [each.settings.resizer for each in (run, *run.appended)] == ["pillow", "pillow"]
+    assert "cykooz-resizer" not in run.latest.versions
+    rows, other = read_rows(tmp_path / "out"), read_rows(tmp_path / "other")
+    for name in ("0.png", "1.png"):
+        old, new = str(large / name), str(copies / name)
+        assert rows[new]["embedding"] == rows[old]["embedding"] != other[old]["embedding"]
+    run = open_dataset(str(tmp_path / "other")).run
+    assert run.settings.resizer == "simd"
+    assert "cykooz-resizer" in run.versions
+
+
+@needs_simd
+def test_what_simd_has_resized_is_not_appended_to_without(
+    extract, large, tmp_path, monkeypatch, capsys
+):
+    assert extract("--input", large / "0.png") == 0
+    before = hash_files(tmp_path / "out")
+    lack_simd(monkeypatch)
+    assert extract("--input", large, "--append") == 2
+    error = capsys.readouterr().err
+    assert "made with other settings: resizer is simd, not pillow; install cykooz-resizer" in error
+    assert hash_files(tmp_path / "out") == before
+    assert extract("--input", large, "--overwrite") == 0
+    assert open_dataset(str(tmp_path / "out")).settings.resizer == "pillow"
+
+
+@needs_simd
+def test_an_unfinished_run_goes_on_with_what_it_began_with(
+    extract, large, tmp_path, monkeypatch, capsys
+):
+    with monkeypatch.context() as patch:
+        lack_simd(patch)
+        assert extract("--input", large, output=tmp_path / "whole") == 0
+        patch.setattr("beamvec.pipeline.run.launch.run_pipeline", fail)
+        assert extract("--input", large) == 3
+    capsys.readouterr()
+    assert extract("--input", large) == 0
+    assert open_dataset(str(tmp_path / "out")).settings.resizer == "pillow"
+    assert hash_files(tmp_path / "out") == hash_files(tmp_path / "whole")

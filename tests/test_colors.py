@@ -132,3 +132,12 @@ def test_a_limit_of_pixels_can_be_raised_and_lowered(extract, dataset, tmp_path)
     assert extract(*flags, "--max-pixels", "9999", "--overwrite") == 0
     assert dataset().run.counts.failures == 2
     assert dataset().run.settings.max_pixels == 9999
+
+
+def test_bars_are_black_in_every_mode():
+    for mode in ("RGB", "L", "CMYK"):
+        data = samples.encode(Image.new("RGB", (40, 20), "white").convert(mode), "JPEG")
+        for profile in ("ignore", "srgb"):
+            pixels = decode_image(data, Resizing(8, "pad", color_profile=profile)).pixels
+            assert (pixels[2:6] == 255).all()
+            assert not pixels[:2].any()

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import samples
 from beamvec.embeddings import schema
 from beamvec.transforms.decoding.pixels import decode_image
-from beamvec.transforms.decoding.resize import Resizing
+from beamvec.transforms.decoding.resize import Resizing, choose_resizer
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.model_files import import_tensorflow
 
@@ -62,7 +62,7 @@ def test_embeddings_equal_a_direct_call_of_the_saved_model(extract, dataset, pho
     loaded = tf.saved_model.load(model_path)
     for row in dataset().read_embeddings().to_pylist():
         data = Path(row["uri"]).read_bytes()
-        pixels = decode_image(data, Resizing(samples.SIZE)).pixels
+        pixels = decode_image(data, Resizing(samples.SIZE, resizer=choose_resizer())).pixels
         expected = loaded(pixels[None].astype(np.float32) / 255, training=False).numpy()[0]
         np.testing.assert_allclose(row["embedding"], expected, rtol=1e-4, atol=1e-5)
         assert (row["width"], row["height"], row["size_bytes"]) == (60, 40, len(data))

@@ -14,9 +14,11 @@ import pytest
 from beamvec.embeddings import Dataset, open_dataset
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.decoding.pixels import decode_image
-from beamvec.transforms.decoding.resize import Resizing
+from beamvec.transforms.decoding.resize import Resizing, choose_resizer
 from beamvec.transforms.inference.model_files import import_tensorflow
 from beamvec.transforms.inputs.patterns import IMAGE_EXTENSIONS
+
+RESIZING = Resizing(224, resizer=choose_resizer())
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_photos_equal_a_direct_call(shared, embed):
     signature = import_tensorflow().saved_model.load(path).signatures["serving_default"]
     for start in range(0, 250, 25):
         files = uris[start : start + 25]
-        pixels = [decode_image(Path(uri).read_bytes(), Resizing(224)).pixels for uri in files]
+        pixels = [decode_image(Path(uri).read_bytes(), RESIZING).pixels for uri in files]
         images = np.stack(pixels).astype(np.float32) / 255
         expected = signature(inputs=images)["feature_vector"].numpy()
         cosines = (normalize(expected) * normalize(vectors[start : start + 25])).sum(axis=1)

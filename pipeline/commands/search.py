@@ -15,6 +15,7 @@ from beamvec.embeddings import Dataset, open_dataset, search
 from beamvec.errors import ArgumentError, DatasetError, ImageError, ModelError
 from beamvec.model_spec import ModelSpec
 from beamvec.pipeline.terminal import show, show_json
+from beamvec.transforms.decoding.resize import RESIZERS, Resizer, choose_resizer
 from beamvec.transforms.inference.config import DEFAULT_MODEL
 from beamvec.transforms.inference.engine import PRECISIONS, Precision
 from beamvec.transforms.inference.registry import ENGINES
@@ -101,6 +102,8 @@ def embed_images(
     from beamvec.transforms.embedding.embedder import load_model
 
     precision = _require_known(dataset)
+    # One that this machine lacks would change no cosine that is shown.
+    resizer: Resizer = "pillow" if dataset.settings.resizer == "pillow" else choose_resizer()
     handle = handle or _require_default(dataset)
     try:
         _require_same_model(dataset, handle)
@@ -116,7 +119,7 @@ def embed_images(
     except ModelError as error:
         raise ArgumentError(f"{error}; if it has moved, give --model") from error
     try:
-        return model.embed(uris)
+        return dataclasses.replace(model, resizer=resizer).embed(uris)
     except ImageError as error:
         at, stage, _, message = error.failures[0]
         raise ArgumentError(f"cannot {_VERBS[stage]} --image {uris[at]}: {message}") from error
@@ -154,7 +157,7 @@ _VERBS = {"read": "read", "decode": "decode", "infer": "embed"}
 def _require_known(dataset: Dataset) -> Precision:
     """Return how a dataset's images were computed, if this version knows how."""
     settings = dataset.settings
-    known = {"precision": PRECISIONS, "engine": tuple(ENGINES)}
+    known = {"precision": PRECISIONS, "engine": tuple(ENGINES), "resizer": RESIZERS}
     for name, choices in known.items():
         if getattr(settings, name) not in choices:
             raise ArgumentError(

@@ -13,6 +13,7 @@ from beamvec.embeddings.schema import FORMAT_VERSION
 from beamvec.errors import ArgumentError
 from beamvec.model_spec import ModelSpec
 from beamvec.transforms.decoding.limits import DEFAULT_MAX_FILE_SIZE, MAX_PIXELS
+from beamvec.transforms.decoding.resize import choose_resizer
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.config import ModelConfig, choose_device, make_given
 from beamvec.transforms.inputs.registry import make_source
@@ -96,6 +97,7 @@ class ExtractConfig:
             rows_per_shard=self.rows_per_shard,
             max_file_size=self.max_file_size,
             max_pixels=self.max_pixels,
+            resizer=choose_resizer(),
             columns={field.name: str(field.type) for field in self.source.columns},
             format_version=FORMAT_VERSION,
         )

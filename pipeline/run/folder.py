@@ -36,6 +36,12 @@ class FoundOutput:
     notes: tuple[str, ...] = ()
 
     @property
+    def made_with(self) -> Settings | None:
+        """The settings of what is there, None if nothing is."""
+        run = self.run or (self.claim.run if self.claim else None)
+        return run.settings if run else None
+
+    @property
     def is_finished(self) -> bool:
         """Whether there is a whole dataset."""
         return self.state is FolderState.FINISHED
@@ -76,6 +82,24 @@ def read_record(path: str) -> RunRecord | None:
         raise OutputError(f"{error}; choose another `output`, or remove it") from error
 
 
+def match_output(
+    layout: Layout, settings: Settings, overwrite: bool
+) -> tuple[FoundOutput, Settings]:
+    """Tell what the output folder holds, and with which settings a run goes on there.
+
+    Where Pillow has resized what is there, it goes on to: so does a dataset that was made before
+    there was anything else.
+
+    Raises:
+        OutputError: see `find_output`.
+    """
+    found = _look(layout)
+    kept = found.made_with if not overwrite and not _starts_over(found, settings) else None
+    if kept and kept.resizer == "pillow":
+        settings = replace(settings, resizer="pillow")
+    return _accept(layout, found, settings, overwrite), settings
+
+
 def find_output(layout: Layout, settings: Settings, overwrite: bool) -> FoundOutput:
     """Tell what the output folder holds, for a run with these settings.
 
@@ -83,6 +107,10 @@ def find_output(layout: Layout, settings: Settings, overwrite: bool) -> FoundOut
         OutputError: if it holds a dataset or half a run of other settings, and `overwrite` is not
             given, or files that are not beamvec's.
     """
+    return _accept(layout, _look(layout), settings, overwrite)
+
+
+def _look(layout: Layout) -> FoundOutput:
     with _output_errors(f"cannot read `output={layout.path}`"):
         is_marked = storage.exists(layout.success_file)
         claim = read_claim(layout)
@@ -90,22 +118,36 @@ def find_output(layout: Layout, settings: Settings, overwrite: bool) -> FoundOut
         return FoundOutput(FolderState.PUBLISHING, None, claim)
     run = read_record(layout.run_file)
     if run is not None and is_marked:
-        found = FoundOutput(FolderState.FINISHED, run, claim)
-        made_with = run.settings
-    elif claim is not None:
-        found = FoundOutput(FolderState.UNFINISHED, None, claim)
-        made_with = claim.run.settings
-    else:
-        _refuse_foreign(layout, run)
-        return FoundOutput(FolderState.EMPTY)
+        return FoundOutput(FolderState.FINISHED, run, claim)
+    if claim is not None:
+        return FoundOutput(FolderState.UNFINISHED, None, claim)
+    _refuse_foreign(layout, run)
+    return FoundOutput(FolderState.EMPTY)
+
+
+def _accept(layout: Layout, found: FoundOutput, settings: Settings, overwrite: bool) -> FoundOutput:
+    """Refuse what was made with other settings; note what is to be known of the rest."""
+    made_with = found.made_with
+    if made_with is None or found.state is FolderState.PUBLISHING:
+        return found
+    if _starts_over(found, settings):  # Nothing that was resized is kept.
+        made_with = replace(made_with, resizer=settings.resizer)
     differences = made_with.differences(settings)
     if differences and not overwrite:
         what = "a dataset" if found.is_finished else "an unfinished run"
+        lacks = (made_with.resizer, settings.resizer) == ("simd", "pillow")
         raise OutputError(
-            f"{layout.path} holds {what} made with other settings: {differences}; choose "
-            "another `output`, or replace it with `overwrite=True`"
+            f"{layout.path} holds {what} made with other settings: {differences}; "
+            f"{'install cykooz-resizer, ' if lacks else ''}choose another `output`, or replace it "
+            "with `overwrite=True`"
         )
     return replace(found, notes=_note_versions(found, settings))
+
+
+def _starts_over(found: FoundOutput, settings: Settings) -> bool:
+    """Tell whether all that there is are chunk files of another format."""
+    made_with = found.made_with if found.state is FolderState.UNFINISHED else None
+    return made_with is not None and made_with.format_version != settings.format_version
 
 
 def _note_versions(found: FoundOutput, settings: Settings) -> tuple[str, ...]:

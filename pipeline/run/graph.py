@@ -49,6 +49,7 @@ def build_pipeline(
         layout, source.columns, record.file_metadata(), record.generation, begun.claim.token
     )
     handler = FeatureModelHandler(config.model, model.fingerprint, model.spec)
+    resizing = make_resizing(model.spec, record.settings.resizer)
     listed = pipeline | "MatchImages" >> MatchImages(source)
     refs, accounts = listed["blocks"], [listed[ACCOUNTS]]
     if record.generation:
@@ -61,7 +62,7 @@ def build_pipeline(
     to_do = planned["chunks"] | "SkipFinished" >> SkipFinished(target)
     computed = (
         to_do["chunks"]
-        | "DecodeImages" >> DecodeImages(make_resizing(model.spec), decoders, source.reader)
+        | "DecodeImages" >> DecodeImages(resizing, decoders, source.reader)
         | "ExtractFeatures" >> ExtractFeatures(handler)
         | "WriteChunks" >> WriteChunks(target)
     )

@@ -28,6 +28,7 @@ from beamvec.pipeline.run.finish import Begun, format_time
 from beamvec.pipeline.run.folder import (
     FoundOutput,
     find_output,
+    match_output,
     prepare_output,
     read_record,
 )
@@ -115,7 +116,7 @@ def run_extraction(
     config = replace(config, model=config.model.choose_engine(files.format))
     said = describe_model(files).override(dict(config.model.given))
     settings = config.make_settings(files.fingerprint(), said.spec)
-    found = find_output(config.layout, settings, config.overwrite)
+    found, settings = match_output(config.layout, settings, config.overwrite)
     if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
         return judge(_confirm(config, found, observer), config)
     decoders = SharedPool(limits=Limits(config.max_file_size, config.max_pixels))
@@ -266,6 +267,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
     """Return what is known of the run before it has begun."""
     config, model = job.config, job.model
     engine = ENGINES[config.model.engine or ""]
+    resizes = ("cykooz-resizer",) if job.settings.resizer == "simd" else ()
     return RunRecord(
         settings=job.settings,
         model=redact(config.model.handle),
@@ -283,7 +285,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
         runner=job.workers.name,
         versions={
             "python": platform.python_version(),
-            **{name: version(name) for name in (*_PACKAGES, *engine.packages)},
+            **{name: version(name) for name in (*_PACKAGES, *resizes, *engine.packages)},
         },
         timings=Timings(launched=format_time(job.stopwatch.time_s)),
         notes=(*found.notes, *config.source.notes, *job.doubts),

@@ -16,7 +16,7 @@ from apache_beam.pvalue import PCollection
 from beamvec.transforms.decoding.outcome import Outcome
 from beamvec.transforms.decoding.pool import DecoderPool, SharedPool
 from beamvec.transforms.decoding.reading import ImageFile, read_file
-from beamvec.transforms.decoding.resize import Resizing
+from beamvec.transforms.decoding.resize import Resizing, require_resizer
 from beamvec.transforms.decoding.runs import Turns, read_run
 from beamvec.transforms.files.readers import FILES, ImageReader, RunReader
 from beamvec.transforms.records.chunks import Chunk, DecodedChunk, Effort
@@ -188,6 +188,7 @@ class _DecodeFn(beam.DoFn):
         self._images_failed = Metrics.counter("beamvec", "images_failed")
 
     def setup(self) -> None:
+        require_resizer(self._resizing.resizer)
         self._threads = ThreadPoolExecutor(READ_THREADS, "decode")
         self._pool = self._shared_pool.get()
         self._pool.start()  # The processes get ready while the model is loaded.

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from beamvec.model_spec import Interpolation
+from beamvec.transforms.decoding import simd
 from beamvec.transforms.decoding.bmp import MaskedBmp, has_masks, rewrite_rle4
 from beamvec.transforms.decoding.colors import apply_profile, to_rgb
 from beamvec.transforms.decoding.content import explain_unidentified
@@ -138,9 +139,9 @@ def decode_image(
         # The orientation comes after: to look for it loads a PNG, whose errors count.
         image.load()
         orientation = _read_orientation(image)
-        square = _resize(_unify(image, data, resizing), target, resizing, orientation)
-        if resizing.color_profile == "srgb":
-            square = apply_profile(square, _read_profile(image, data))
+        resized, corner = _resize(_unify(image, data, resizing), target, resizing, orientation)
+        profile = _read_profile(image, data) if resizing.color_profile == "srgb" else None
+        square = _pad(apply_profile(resized, profile), corner, resizing.size)
         width, height = full_size
         if orientation in _TRANSPOSE:
             square = square.transpose(_TRANSPOSE[orientation])
@@ -201,9 +202,13 @@ def _read_orientation(image: Image.Image) -> int:
 
 
 def _unify(image: Image.Image, data: bytes, resizing: Resizing) -> Image.Image:
-    """Return an image as RGB, or as it is where its profile is to be applied once it is small."""
-    is_plain = image.mode in ("L", "CMYK") and "transparency" not in image.info
-    return image if resizing.color_profile == "srgb" and is_plain else to_rgb(image, data)
+    """Return an image as RGB, or as it is where it becomes that once it is small.
+
+    Grey is the same then, and a profile is applied to few pixels.
+    """
+    late = ("L", "CMYK") if resizing.color_profile == "srgb" else ("L",)
+    is_plain = image.mode in late and "transparency" not in image.info
+    return image if is_plain else to_rgb(image, data)
 
 
 def _read_profile(image: Image.Image, data: bytes) -> bytes | None:
@@ -222,10 +227,13 @@ def _target_size(width: int, height: int, resizing: Resizing) -> tuple[int, int]
 
 def _resize(
     image: Image.Image, target: tuple[int, int], resizing: Resizing, orientation: int
-) -> Image.Image:
-    """Resize an image to its target size, and cut or pad that to a square around its centre.
+) -> tuple[Image.Image, tuple[int, int]]:
+    """Resize an image to its target size, and cut that to a square around its centre.
 
     What would be cut off is never made: of a thin image that is most of it.
+
+    Returns:
+        The image, and the left and the top of the square in it, less than 0 where it is larger.
     """
     size = resizing.size
     left = _find_start(target[0], size, orientation in _FLIPS_X)
@@ -236,16 +244,22 @@ def _resize(
     if resizing.antialias:
         end = start[0] + part[0] * scales[0], start[1] + part[1] * scales[1]
         box = (*start, min(end[0], image.width), min(end[1], image.height))
-        resized = image.resize(part, _FILTERS[resizing.interpolation], box)
+        filter_ = _FILTERS[resizing.interpolation]
+        by_simd = resizing.resizer == "simd" and simd.can_resize(image, part, box, filter_)
+        resize = simd.resize if by_simd else Image.Image.resize
+        resized = resize(image, part, resample=filter_, box=box)
     else:
         # Each new pixel's centre is looked up in the old image, however far apart they lie there.
         affine = (scales[0], 0, start[0], 0, scales[1], start[1])
         interpolation = _POINT_FILTERS[resizing.interpolation]
         resized = image.transform(part, Image.Transform.AFFINE, affine, interpolation)
-    if part == (size, size):
-        return resized
-    left, top = min(left, 0), min(top, 0)
-    return resized.crop((left, top, left + size, top + size))
+    return resized, (min(left, 0), min(top, 0))
+
+
+def _pad(image: Image.Image, corner: tuple[int, int], size: int) -> Image.Image:
+    """Put an image on a black square that begins at a corner, if it is none itself."""
+    left, top = corner
+    return image if image.size == (size, size) else image.crop((left, top, left + size, top + size))
 
 
 def _find_start(target: int, size: int, is_flipped: bool) -> int:

@@ -21,7 +21,12 @@ from beamvec.errors import ArgumentError
 from beamvec.model_spec import Resize
 from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
 from beamvec.transforms.decoding.pool import SharedPool
-from beamvec.transforms.decoding.resize import make_resizing
+from beamvec.transforms.decoding.resize import (
+    Resizer,
+    choose_resizer,
+    make_resizing,
+    require_resizer,
+)
 from beamvec.transforms.embedding.elements import Shape, find_shape
 from beamvec.transforms.inference.config import (
     DEFAULT_BATCH_SIZE,
@@ -121,7 +126,7 @@ class EmbedImages(beam.PTransform[Any, Any]):
         """Apply the transform."""
         shape = find_shape(images.element_type, self._uri_column)
         size = _BATCHES * self._config.batch_size
-        embed = beam.ParDo(_EmbedFn(self._config, shape))
+        embed = beam.ParDo(_EmbedFn(self._config, shape, choose_resizer()))
         results = (
             images
             | "TakeSome" >> beam.BatchElements(min_batch_size=size, max_batch_size=size)
@@ -165,8 +170,9 @@ def _python_type(column: schema.Column, table: str) -> Any:
 class _EmbedFn(beam.DoFn):
     """Keeps the model, the decoders, and threads that read."""
 
-    def __init__(self, config: ModelConfig, shape: Shape):
+    def __init__(self, config: ModelConfig, shape: Shape, resizer: Resizer):
         self._config = config
+        self._resizer = resizer
         self._shape = shape
         self._handle = SharedPool()
         self._images_in = Metrics.counter("beamvec", "images_in")
@@ -174,6 +180,7 @@ class _EmbedFn(beam.DoFn):
         self._images_failed = Metrics.counter("beamvec", "images_failed")
 
     def setup(self) -> None:
+        require_resizer(self._resizer)
         self._threads = ThreadPoolExecutor(READ_THREADS, "decode")
         self._pool = self._handle.get()
         self._pool.start()  # They get ready while the model is loaded.
@@ -181,7 +188,7 @@ class _EmbedFn(beam.DoFn):
 
     def process(self, elements: Sequence[Any]) -> Iterator[Any]:
         refs, reader = self._shape.make_refs(elements)
-        resizing = make_resizing(self._model.spec)
+        resizing = make_resizing(self._model.spec, self._resizer)
         chunk = Chunk(0, 0, "", refs)
         decoded = decode_chunk(chunk, resizing, self._threads, self._pool, reader)
         embedded = embed_chunk(decoded, self._model)

@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,7 +16,7 @@ from beamvec.errors import ArgumentError, ImageError
 from beamvec.model_spec import ModelSpec, Resize
 from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
 from beamvec.transforms.decoding.pool import SharedPool
-from beamvec.transforms.decoding.resize import make_resizing
+from beamvec.transforms.decoding.resize import Resizer, choose_resizer, make_resizing
 from beamvec.transforms.files.readers import FILES
 from beamvec.transforms.files.storage import ReadResult
 from beamvec.transforms.inference.config import (
@@ -46,9 +46,11 @@ class Embedder:
 
     Attributes:
         model: what is loaded.
+        resizer: what resizes the images; see `decoding.resize.Resizer`.
     """
 
     model: FeatureModel
+    resizer: Resizer = field(default_factory=choose_resizer)
 
     @property
     def spec(self) -> ModelSpec:
@@ -96,7 +98,7 @@ class Embedder:
         with ThreadPoolExecutor(READ_THREADS, "decode") as threads:
             decoded = decode_chunk(
                 Chunk(0, 0, "", numbered),
-                make_resizing(self.spec),
+                make_resizing(self.spec, self.resizer),
                 threads,
                 SharedPool().get(),
                 _Sources(sources),
