@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -76,6 +76,23 @@ def read_record(path: str) -> RunRecord | None:
         raise OutputError(f"{error}; choose another `output`, or remove it") from error
 
 
+def find_begun(layout: Layout, overwrite: bool) -> RunRecord | None:
+    """Return the record of what a run would go on with, whatever its settings; None for nothing.
+
+    Raises:
+        OutputError: if it cannot be read.
+    """
+    with _output_errors(f"cannot read `output={layout.path}`"):
+        is_marked = storage.exists(layout.success_file)
+        claim = read_claim(layout)
+    begun = claim.run if claim else None
+    if claim and claim.publication:
+        return begun
+    if overwrite:
+        return begun if claim and claim.asked == "overwrite" else None
+    return (read_record(layout.run_file) if is_marked else None) or begun
+
+
 def find_output(layout: Layout, settings: Settings, overwrite: bool) -> FoundOutput:
     """Tell what the output folder holds, for a run with these settings.
 
@@ -141,7 +158,9 @@ def _refuse_foreign(layout: Layout, run: RunRecord | None) -> None:
         )
 
 
-def prepare_output(layout: Layout, claim: Claim, found: FoundOutput) -> tuple[Claim, list[str]]:
+def prepare_output(
+    layout: Layout, claim: Claim, found: FoundOutput, keep: Callable[[], None] = lambda: None
+) -> tuple[Claim, list[str]]:
     """Claim the output folder for a run, and clear what is left there of others.
 
     Chunk files stay if the run can go on from them. A dataset that is there stays as it is.
@@ -150,6 +169,7 @@ def prepare_output(layout: Layout, claim: Claim, found: FoundOutput) -> tuple[Cl
         layout: the folder.
         claim: what the run is.
         found: what there is.
+        keep: puts in place what whoever goes on with the run needs.
 
     Returns:
         The claim as it was written, and the paths of the parts that are there.
@@ -160,6 +180,7 @@ def prepare_output(layout: Layout, claim: Claim, found: FoundOutput) -> tuple[Cl
     with _output_errors(f"cannot write to `output={layout.path}`"):
         # All that there is to delete is looked at before anything is written or deleted.
         parts, _ = find_parts(layout, found.run), find_work(layout)
+        keep()  # Once there is a claim, others go on from it.
         # Before anything is cleared: killed in between, the folder still tells whose it is.
         claim = replace(claim, version=found.claim.version if found.claim else "").write(layout)
         clear_work(layout, chunks=not found.can_go_on(claim.run))

@@ -33,6 +33,7 @@ from beamvec.pipeline.run.folder import (
 )
 from beamvec.pipeline.run.graph import build_pipeline
 from beamvec.pipeline.run.hold import Hold
+from beamvec.pipeline.run.int8 import Int8Run, adopt_int8, choose_int8, keep_int8, use_int8
 from beamvec.pipeline.run.judge import judge
 from beamvec.pipeline.run.lock import check_held, hold_output
 from beamvec.pipeline.run.observer import Observer
@@ -71,6 +72,7 @@ class Job:
         decoders: what decodes, here and in each worker process.
         stopwatch: started when the run was asked for.
         doubts: what looks wrong in the model's embeddings, in words.
+        int8: of precision int8, the quantised model.
     """
 
     config: ExtractConfig
@@ -80,6 +82,7 @@ class Job:
     decoders: SharedPool
     stopwatch: Stopwatch
     doubts: tuple[str, ...]
+    int8: Int8Run
 
 
 def run_extraction(
@@ -114,7 +117,7 @@ def run_extraction(
     files = ModelFiles.fetch(config.model.handle)
     config = replace(config, model=config.model.choose_engine(files.format))
     said = describe_model(files).override(dict(config.model.given))
-    settings = config.make_settings(files.fingerprint(), said.spec)
+    settings, begun = adopt_int8(config, config.make_settings(files.fingerprint(), said.spec))
     found = find_output(config.layout, settings, config.overwrite)
     if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
         return judge(_confirm(config, found, observer), config)
@@ -123,9 +126,12 @@ def run_extraction(
     check_reachable(workers.options)
     if workers.threads:
         decoders.get().start()  # They get ready meanwhile.
-    model = load_to_launch(config.model, workers.local)
+    int8 = choose_int8(config, files, said, begun, decoders, workers.local, observer)
+    settings = replace(settings, int8=int8.model.sha256 if int8.model else "")
+    model = load_to_launch(replace(config.model, int8=int8.model), workers.local)
+    config = use_int8(config, int8)
     doubts = _tell_doubts(config, model, decoders if workers.threads else None, observer)
-    job = Job(config, workers, settings, model, decoders, stopwatch, doubts)
+    job = Job(config, workers, settings, model, decoders, stopwatch, doubts, int8)
     try:
         with hold_output(config.layout, observer.tell) as hold:
             record = _run_holding(job, hold, observer)
@@ -158,7 +164,8 @@ def load_to_launch(config: ModelConfig, local: bool) -> FeatureModel:
     Raises:
         ModelError: see `load_model`.
     """
-    return load_model(config if local else replace(config, precision="float32", device="any"))
+    elsewhere = replace(config, precision="float32", device="any", int8=None)
+    return load_model(config if local else elsewhere)
 
 
 def _tell_doubts(
@@ -244,7 +251,13 @@ def _begin(job: Job, hold: Hold, found: FoundOutput) -> Begun:
     layout = job.config.layout
     record = _describe(job, found)
     record = replace(record, notes=(*record.notes, *_note_versions(found, record)))
-    claim, parts = prepare_output(layout, Claim(record, hold.token, job.config.asked), found)
+    model = job.int8.model
+
+    def keep() -> None:
+        if model:
+            keep_int8(layout, model)
+
+    claim, parts = prepare_output(layout, Claim(record, hold.token, job.config.asked), found, keep)
     known = {path.removeprefix(f"{layout.path}/"): None for path in parts}
     before = found.run if record.generation else None
     return Begun(layout, claim, job.stopwatch, job.stopwatch.now_s(), before, known)
@@ -277,6 +290,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
         spec_source=model.source,
         input_size=model.input_size,
         weights=model.weights,
+        fidelity=job.int8.fidelity,
         input=InputRecord(config.source.kind, config.source.describe()),
         batch_size=config.model.batch_size,
         chunk_size=config.chunk_size,
