@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import apache_beam as beam
+import models
 import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that
@@ -21,7 +22,7 @@ import samples
 from beamvec.embeddings import open_dataset
 from beamvec.embeddings.layout import Layout
 from beamvec.embeddings.verify import check_dataset
-from beamvec.errors import ArgumentError, ModelError
+from beamvec.errors import ArgumentError, DatasetError, ModelError
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.embedding import int8
 from beamvec.transforms.inference import compare_int8, openvino_engine, quantize
@@ -293,6 +294,21 @@ def test_a_machine_without_vnni_or_amx_is_refused(run, monkeypatch, capsys, tmp_
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("no_quantizing")
+def test_doctor_looks_without_quantising(model_path, images, capsys):
+    assert main(["doctor", "--model", model_path, "--input", str(images), *FLAGS]) == 0
+    assert "int8" not in capsys.readouterr().err
+
+
+def test_files_of_others_beside_the_model_are_not_touched(run, tmp_path, capsys):
+    run()
+    other = tmp_path / "out" / "_int8" / "mine.txt"
+    other.write_text("mine")
+    assert run("--overwrite") == 2
+    assert f"{other} is there, but beamvec did not write it" in capsys.readouterr().err
+    assert other.read_text() == "mine"
+
+
 def test_nncf_must_be_installed(run, monkeypatch, capsys):
     def lack(name: str) -> str:
         raise quantize.importlib.metadata.PackageNotFoundError(name)
@@ -337,6 +353,34 @@ def test_a_model_that_quantises_badly_is_refused_unless_told_otherwise(
     fidelity = read_run(tmp_path / "out")["fidelity"]
     assert fidelity["mean"] < compare_int8.LEAST_MEAN
     assert run("--append", model=fragile_path) == 0  # It is settled.
+
+
+@pytest.mark.parametrize(
+    "name", ["ONNX, NCHW, beamvec.json", "ONNX, NHWC, uint8", "OpenVINO IR, Model API"]
+)
+def test_other_formats_are_quantised_too(name, images, tmp_path):
+    case = models.CASES[name]
+    path, _ = case.make(tmp_path)
+    exact, rounded = (
+        beamvec.load_model(path, engine="openvino", spec=case.spec, **more).embed(
+            [str(images / f"{i:02d}.png") for i in range(20)]
+        )
+        for more in ({}, {"precision": "int8", "calibration_images": images})
+    )
+    lengths = np.linalg.norm(exact, axis=1) * np.linalg.norm(rounded, axis=1)
+    assert ((exact * rounded).sum(axis=1) / lengths).min() > 0.98
+    assert not np.array_equal(exact, rounded)
+
+
+def test_datasets_of_other_int8_models_are_not_read_as_one(run, images, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for file in sorted(images.glob("*.png"))[5:75]:
+        shutil.copy(file, few)
+    run()
+    run("--input", few, output=tmp_path / "other")
+    with pytest.raises(DatasetError, match="their int8 model differ"):
+        open_dataset([tmp_path / "out", tmp_path / "other"])
 
 
 @pytest.mark.usefixtures("no_quantizing")

@@ -119,6 +119,14 @@ def clear_work(place: Layout, chunks: bool = True) -> None:
     storage.delete_files(own, place.chunks)
 
 
+def check_models(place: Layout) -> None:
+    """Raise `OutputError` if the folder of quantised models holds what is not beamvec's own."""
+    folder = f"{place.path}/{INT8_DIR}"
+    for entry in storage.list_tree(folder):
+        if not entry.is_file or not _INT8.fullmatch(_name(Layout(folder), entry)):
+            raise _refuse(entry.path)
+
+
 def clear_int8(place: Layout, used: str) -> None:
     """Delete the quantised models that a dataset is not made with, and what is left of writing one.
 

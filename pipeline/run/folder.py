@@ -10,6 +10,7 @@ from beamvec.embeddings.layout import TABLE_DIRS, FolderState, Layout
 from beamvec.embeddings.run_record import MAX_BYTES, RunRecord, Settings
 from beamvec.errors import BeamvecError, OutputError
 from beamvec.pipeline.run.belongings import (
+    check_models,
     clear_work,
     find_leftovers,
     find_parts,
@@ -180,6 +181,7 @@ def prepare_output(
     with _output_errors(f"cannot write to `output={layout.path}`"):
         # All that there is to delete is looked at before anything is written or deleted.
         parts, _ = find_parts(layout, found.run), find_work(layout)
+        check_models(layout)
         keep()  # Once there is a claim, others go on from it.
         # Before anything is cleared: killed in between, the folder still tells whose it is.
         claim = replace(claim, version=found.claim.version if found.claim else "").write(layout)

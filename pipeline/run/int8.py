@@ -128,12 +128,14 @@ def use_int8(config: ExtractConfig, run: Int8Run) -> ExtractConfig:
     return replace(config, model=replace(config.model, int8=model))
 
 
-def keep_int8(layout: Layout, model: Int8Model) -> None:
-    """Put a quantised model into the dataset's folder, unless it was found there.
+def keep_int8(layout: Layout, run: Int8Run) -> None:
+    """Put the quantised model of a run, if it has one, into the dataset's folder.
 
     Raises:
         OSError: if it cannot be written.
     """
-    target = layout.int8_file(model.sha256)
-    if model.path != target:
-        storage.write_file(target, storage.read_bytes(model.path))
+    if run.model is None:
+        return
+    target = layout.int8_file(run.model.sha256)
+    if run.model.path != target:
+        storage.write_file(target, storage.read_bytes(run.model.path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,6 +48,7 @@ from beamvec.redact import redact
 from beamvec.transforms.decoding.limits import Limits
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.embedding.examine import examine_model
+from beamvec.transforms.embedding.int8 import check_int8
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.description import describe_model
@@ -164,6 +166,9 @@ def load_to_launch(config: ModelConfig, local: bool) -> FeatureModel:
     Raises:
         ModelError: see `load_model`.
     """
+    if local and config.precision == "int8" and config.int8 is None:
+        check_int8()
+        local = False  # Whoever only looks at the machine, such as `doctor`, has nothing quantised.
     elsewhere = replace(config, precision="float32", device="any", int8=None)
     return load_model(config if local else elsewhere)
 
@@ -251,12 +256,7 @@ def _begin(job: Job, hold: Hold, found: FoundOutput) -> Begun:
     layout = job.config.layout
     record = _describe(job, found)
     record = replace(record, notes=(*record.notes, *_note_versions(found, record)))
-    model = job.int8.model
-
-    def keep() -> None:
-        if model:
-            keep_int8(layout, model)
-
+    keep = functools.partial(keep_int8, layout, job.int8)
     claim, parts = prepare_output(layout, Claim(record, hold.token, job.config.asked), found, keep)
     known = {path.removeprefix(f"{layout.path}/"): None for path in parts}
     before = found.run if record.generation else None

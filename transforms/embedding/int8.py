@@ -138,6 +138,12 @@ def find_images(pattern: str, output: str = "") -> Source:
         raise ArgumentError(str(error).replace("`input=", "`calibration_images=")) from error
 
 
+def check_int8() -> None:
+    """Raise `ModelError` if this machine cannot quantise a model, or has no use for it."""
+    check_precision("int8")
+    find_nncf()
+
+
 def require_images(config: ModelConfig, images: str | None) -> None:
     """Raise `ArgumentError` if images to calibrate on are given for nothing, or are missing."""
     is_int8 = config.precision == "int8"
