@@ -271,6 +271,16 @@ def test_too_few_images_are_refused_with_the_remedy(run, photos, images, capsys,
     assert read_run(tmp_path / "out")["fidelity"]["calibrated"] == 48
 
 
+def test_an_input_that_cannot_be_listed_is_told_before_any_work(run, monkeypatch, capsys, tmp_path):
+    def fail(_):
+        raise OSError("the store is down")
+
+    monkeypatch.setattr("beamvec.transforms.inputs.patterns.Patterns.list_images", fail)
+    assert run() == 2
+    assert "the store is down" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from beamvec.errors import ArgumentError
+from beamvec.errors import ArgumentError, InputError
 from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
 from beamvec.transforms.decoding.pool import DecoderPool
 from beamvec.transforms.decoding.resize import Resizing
@@ -90,7 +90,10 @@ def _choose(source: Source, count: int) -> list[ImageRef]:
     def key(ref: ImageRef) -> tuple[bytes, str]:
         return hashlib.sha256(ref.uri.encode("utf-8", "surrogateescape")).digest(), repr(ref)
 
-    return heapq.nsmallest(count, source.list_images(), key)
+    try:
+        return heapq.nsmallest(count, source.list_images(), key)
+    except OSError as error:
+        raise InputError(f"cannot list `{source.kind}={source.names[0]}`: {error}") from error
 
 
 def _decode(
