@@ -45,6 +45,7 @@ setup(
         "aws": ["apache-beam[aws]"],
         "gpu": ["tensorflow[and-cuda]"],
         "openvino": ["openvino>=2025.0,<2027"],
+        "int8": ["openvino>=2025.0,<2027", "nncf>=3.4,<4"],
         "onnx": ["onnx>=1.17,<2", "onnxruntime>=1.20,<2"],
         # For `beamvec model export` of torchvision's and timm's models; torch brings CUDA, 5 GB, so
         # that it is not in the lock file. From 2.6 on torch can be made to read tensors only.
@@ -91,6 +92,7 @@ setup(
         ],
         "dev": [
             "hypothesis>=6.100",
+            "nncf>=3.4,<4",
             "pillow-heif>=1.0,<2",
             "pillow-jxl-plugin>=1.3.4,<2",
             "playwright>=1.50,<2",

@@ -45,12 +45,14 @@ class Variant:
 
 
 FLOAT32 = Variant("float32", "tensorflow")
+INT8 = Variant("int8", "openvino")
 VARIANTS = (
     FLOAT32,
     Variant("bfloat16", "tensorflow"),
     Variant("float16", "tensorflow"),
     Variant("float32", "openvino"),
     Variant("bfloat16", "openvino"),
+    INT8,
 )
 
 

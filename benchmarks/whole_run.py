@@ -20,7 +20,7 @@ import pyarrow.dataset as pads
 import inputs
 import processes
 from accuracy import Vectors, read_directions
-from inputs import FLOAT32, Setup, Variant
+from inputs import FLOAT32, INT8, Setup, Variant
 from measure import Failed, Goal, Report, take_turns
 
 _COUNT = 1_000
@@ -45,6 +45,8 @@ def run(setup: Setup) -> Report:
     photos = setup.photos(setup.scaled(_COUNT))
     report = Report("whole_run", "images/s from the start of the process to its end")
     report.notes.append(f"{len(photos)} images; each variant a process of its own")
+    if INT8 in setup.variants:
+        report.notes.append(f"{INT8.name} quantises the model in its first round, and keeps it")
     listed = setup.write_list(photos)
     beamvec = [variant.name for variant in setup.variants]
     variants: dict[str, Callable[[], float]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 from pyarrow import fs
@@ -12,6 +13,8 @@ from beamvec.embeddings.opening import read_start, resolve
 from beamvec.embeddings.parts import Part
 from beamvec.embeddings.run_record import RunRecord
 from beamvec.errors import DatasetError
+
+_FOLDERS = (*layout.TABLE_DIRS, layout.INT8_DIR)
 
 
 def check_part(part: Part, run: RunRecord) -> Iterator[str]:
@@ -31,12 +34,31 @@ def check_names(path: str, run: RunRecord) -> Iterator[str]:
 
     The names in the record are looked for among those that are there, and not followed.
     """
+    yield from _check_int8(path, run)
     found = [name for name in _list_names(path) if name.endswith(layout.PART_SUFFIX)]
     for name in sorted(run.files.keys() - set(found)):
         yield f"{path}/{name} is missing"
     if run.settings.format_version >= schema.FIRST_WITH_FILES:
         for name in sorted(set(found) - run.files.keys()):
             yield f"{path}/{name} is there, but {layout.RUN_FILE} does not tell of it"
+
+
+def _check_int8(path: str, run: RunRecord) -> Iterator[str]:
+    """Yield what is wrong with the quantised model that a dataset was made with."""
+    wanted = run.settings.int8
+    if not wanted:
+        return
+    filesystem, root = resolve(path)
+    digest = hashlib.sha256()
+    file = layout.Layout(root).int8_file(wanted)
+    if filesystem.get_file_info(file).type != fs.FileType.File:
+        yield f"{layout.Layout(path).int8_file(wanted)} is missing; nothing can be appended"
+        return
+    with naming_damage(path), filesystem.open_input_stream(file, compression=None) as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    if digest.hexdigest() != wanted:
+        yield f"{layout.Layout(path).int8_file(wanted)} is damaged; nothing can be appended"
 
 
 def list_unchecked(path: str, run: RunRecord) -> list[str]:
@@ -46,6 +68,8 @@ def list_unchecked(path: str, run: RunRecord) -> list[str]:
     with naming_damage(path):
         if read_start(filesystem, f"{root}/{layout.SUCCESS_FILE}").strip():
             checked |= {layout.RUN_FILE, layout.SUCCESS_FILE}
+    if run.settings.int8:
+        checked.add(layout.Layout("").int8_file(run.settings.int8)[1:])
     return [name for name in _list_names(path) if name not in checked]
 
 
@@ -57,11 +81,11 @@ def _list_names(path: str) -> list[str]:
     filesystem, root = resolve(path)
     names: list[str] = []
     with naming_damage(path):
-        for folder in ("", *(f"/{table}" for table in layout.TABLE_DIRS)):
+        for folder in ("", *(f"/{name}" for name in _FOLDERS)):
             place = fs.FileSelector(root + folder, allow_not_found=True)
             for info in filesystem.get_file_info(place):
                 is_folder = info.type == fs.FileType.Directory
                 name = f"{folder}/{info.base_name}"[1:] + ("/" if is_folder else "")
-                if name.rstrip("/") not in layout.TABLE_DIRS:
+                if name.rstrip("/") not in _FOLDERS:
                     names.append(name)
     return sorted(names)

@@ -8,6 +8,8 @@ A finished dataset is::
     run.json                                 the record of the run, see `run_record`; it has the
                                              SHA-256 of each file above
     _SUCCESS                                 written last: the SHA-256 of run.json
+    _int8/<SHA-256 of the file>.zip          of precision int8: the model that made it, see
+                                             `beamvec.transforms.inference.int8_file`
 
 While a run works there, it holds beside them::
 
@@ -29,12 +31,13 @@ from enum import Enum
 EMBEDDINGS_DIR = "embeddings"
 FAILURES_DIR = "failures"
 INPUTS_DIR = "_inputs"
+INT8_DIR = "_int8"
 TABLE_DIRS = (EMBEDDINGS_DIR, FAILURES_DIR, INPUTS_DIR)
 RUN_FILE = "run.json"
 SUCCESS_FILE = "_SUCCESS"
 LOCK_FILE = "_LOCK"
 CHUNKS_DIR = "chunks"
-OWN_DIRS = (*TABLE_DIRS, CHUNKS_DIR)
+OWN_DIRS = (*TABLE_DIRS, INT8_DIR, CHUNKS_DIR)
 OWN_FILES = (RUN_FILE, SUCCESS_FILE, LOCK_FILE)
 
 _SETTINGS_FILE = "settings.json"
@@ -108,6 +111,10 @@ class Layout:
     def chunk_file(self, digest: str) -> str:
         """The file of a chunk."""
         return f"{self.chunks}/{digest}{PART_SUFFIX}"
+
+    def int8_file(self, sha256: str) -> str:
+        """The file of a quantised model."""
+        return f"{self.path}/{INT8_DIR}/{sha256}.zip"
 
     @property
     def begun_file(self) -> str:

@@ -94,6 +94,7 @@ def _describe_kind(dataset: Dataset) -> dict[str, Any]:
         **{name: str(value) for name, value in dataclasses.asdict(dataset.run.spec).items()},
         "dimension": str(dataset.dimension),
         "precision": settings.precision,
+        "int8 model": settings.int8,
         "engine": settings.engine,
         "columns": dataset.schema,
     }

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from beamvec.embeddings.failure_count import FailureCount
+from beamvec.embeddings.fidelity import Fidelity
 from beamvec.embeddings.layout import FAILURES_DIR
 from beamvec.embeddings.old_records import upgrade
 from beamvec.embeddings.schema import FORMAT_VERSION
@@ -45,6 +46,7 @@ class Settings:
         max_pixels: pixels above which an image is a failure.
         resizer: what resized the images, `pillow` or `simd`; see `decoding.resize.Resizer`. Before
             it was noted, there was nothing but Pillow.
+        int8: SHA-256, in hex, of the file of the quantised model; empty but for precision int8.
     """
 
     fingerprint: str
@@ -57,6 +59,7 @@ class Settings:
     max_file_size: int = 512 << 20
     max_pixels: int = 178_956_970
     resizer: str = "pillow"
+    int8: str = ""
 
     def differences(self, wanted: Settings) -> str:
         """Say in what these settings are not those that are wanted; formats do not count.
@@ -70,6 +73,8 @@ class Settings:
             for one, other in ((self, wanted), (self.said, wanted.said))
             for item in dataclasses.fields(one)
             if item.name not in ("format_version", "said")
+            # A run that is yet to quantise has none.
+            and (item.name != "int8" or (self.int8 and wanted.int8))
         ]
         return ", ".join(
             f"{'model' if name == 'fingerprint' else name} is {found}, not {other}"
@@ -202,6 +207,7 @@ class RunRecord:
         input_size: S, width and height of the model's input in pixels.
         weights: what `beamvec model export` noted of the weights, such as `random`; None for
             models from elsewhere.
+        fidelity: of precision int8, how near it is to float32.
         input: what named the images.
         batch_size: images in a call of the model.
         chunk_size: images in a chunk.
@@ -231,6 +237,7 @@ class RunRecord:
     spec_source: str = ""
     input_size: int = 0
     weights: str | None = None
+    fidelity: Fidelity | None = None
     input: InputRecord = InputRecord()
     batch_size: int = 0
     chunk_size: int = 0

@@ -22,7 +22,7 @@ ROOMS = {
     "inference": {"files", "records"},
     "export": {"decoding", "files", "inference", "inputs"},
     "output": {"files", "records"},
-    "embedding": {"decoding", "inference", "files", "records"},
+    "embedding": {"decoding", "inference", "inputs", "files", "records"},
 }
 
 

@@ -17,10 +17,11 @@ OWN = (
     *("image_feature", "input_zip", "user_agent", "connections_per_host", "fetch_timeout"),
     *("output", "model", "resize", "color_profile", "precision", "engine", "batch_size"),
     *("chunk_size", "rows_per_shard", "max_file_size", "max_pixels", "max_failure_ratio"),
+    "calibration_images",
 )
 SWITCHES = (
     *("append", "overwrite", "require_gpu", "trust_model", "allow_empty", "allow_private_hosts"),
-    "ignore_robots_tag",
+    *("ignore_robots_tag", "allow_low_fidelity"),
 )
 
 

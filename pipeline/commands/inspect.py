@@ -74,6 +74,7 @@ def describe_dataset(dataset: Dataset, contents: Contents) -> dict[str, str]:
         "fingerprint": settings.fingerprint,
         "settings": f"input {run.input_size} x {run.input_size}, resize {run.spec.resize}, "
         f"{settings.precision}, {settings.engine}",
+        **({"fidelity": run.fidelity.describe()} if run.fidelity else {}),
         "input": run.spec.describe_input() + (run.spec_source and f", says {run.spec_source}"),
         "columns": ", ".join(f"{field.name} {field.type}" for field in dataset.schema),
         **_describe_contents(contents, len(dataset)),

@@ -241,7 +241,17 @@ def _add_job(command: _Parser, required: bool) -> None:
         choices=PRECISIONS,
         default="float32",
         help="what the model computes in (%(default)s); bfloat16 for CPUs with AVX512_BF16 or AMX, "
-        "float16 for GPUs",
+        "float16 for GPUs, int8 for CPUs with VNNI or AMX (engine openvino, extra int8)",
+    )
+    add(
+        "--calibration-images",
+        metavar="PATTERN",
+        help="folder or glob of some 350 images to quantise with for int8 (those of the input)",
+    )
+    add(
+        "--allow-low-fidelity",
+        action="store_true",
+        help="take an int8 model whose embeddings are far from those in float32",
     )
     add(
         "--engine",

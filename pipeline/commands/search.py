@@ -12,6 +12,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from beamvec.embeddings import Dataset, open_dataset, search
+from beamvec.embeddings.layout import Layout
 from beamvec.errors import ArgumentError, DatasetError, ImageError, ModelError
 from beamvec.model_spec import ModelSpec
 from beamvec.pipeline.terminal import show, show_json
@@ -99,7 +100,9 @@ def embed_images(
             cannot be embedded.
     """
     # Beam and TensorFlow are needed for nothing else here.
-    from beamvec.transforms.embedding.embedder import load_model
+    from beamvec.transforms.embedding.embedder import Embedder
+    from beamvec.transforms.inference.config import Int8Model, ModelConfig, make_given
+    from beamvec.transforms.inference.model import load_model
 
     precision = _require_known(dataset)
     # One that this machine lacks would change no cosine that is shown.
@@ -108,14 +111,18 @@ def embed_images(
     try:
         _require_same_model(dataset, handle)
         # The smallest batch: a query is seldom more than one image.
-        model = load_model(
+        config = ModelConfig(
             handle,
-            spec=_list_fields(dataset.run.spec),
-            precision=precision,
             engine=dataset.settings.engine,
+            precision=precision,
             batch_size=2,
-            trust_model=trust_model,
+            given=make_given(_list_fields(dataset.run.spec)),
+            trusted=trust_model,
         )
+        if sha256 := dataset.settings.int8:
+            kept = Layout(dataset.paths[0]).int8_file(sha256)
+            config = dataclasses.replace(config, int8=Int8Model(sha256, kept))
+        model = Embedder(load_model(config))
     except ModelError as error:
         raise ArgumentError(f"{error}; if it has moved, give --model") from error
     try:

@@ -36,6 +36,8 @@ def summarize(record: RunRecord, output: str) -> list[str]:
         lines += _append_lines(record)
     if counts.read_retries:
         lines.append(_line("retried", f"{counts.read_retries:,} reads that failed at first"))
+    if record.fidelity:
+        lines.append(_line("int8", record.fidelity.describe()))
     shares = _shares(latest.timings)
     lines += [_line("time went to", shares)] if shares else []
     lines += _errors(record, output)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beamvec.embeddings import layout, schema
-from beamvec.embeddings.layout import INPUTS_DIR, TABLE_DIRS, Layout
+from beamvec.embeddings.layout import INPUTS_DIR, INT8_DIR, TABLE_DIRS, Layout
 from beamvec.embeddings.run_record import FileRecord, RunRecord
 from beamvec.errors import OutputError
 from beamvec.transforms.files import storage
@@ -31,6 +31,7 @@ _WORK = re.compile(
 _MARK = re.compile(
     rf"({layout.RUN_FILE}|{layout.LOCK_FILE}|settings\.json|{layout.SUCCESS_FILE}){_TEMPORARY}"
 )
+_INT8 = re.compile(rf"([0-9a-f]{{64}})\.zip{_TEMPORARY}")
 _THREADS = 16
 
 
@@ -116,6 +117,33 @@ def clear_work(place: Layout, chunks: bool = True) -> None:
         and (chunks or not layout.is_chunk_name(_name(Layout(place.chunks), entry)))
     ]
     storage.delete_files(own, place.chunks)
+
+
+def check_models(place: Layout) -> None:
+    """Raise `OutputError` if the folder of quantised models holds what is not beamvec's own."""
+    folder = f"{place.path}/{INT8_DIR}"
+    for entry in storage.list_tree(folder):
+        if not entry.is_file or not _INT8.fullmatch(_name(Layout(folder), entry)):
+            raise _refuse(entry.path)
+
+
+def clear_int8(place: Layout, used: str) -> None:
+    """Delete the quantised models that a dataset is not made with, and what is left of writing one.
+
+    Args:
+        place: the dataset's folder.
+        used: the SHA-256 of the one that it is made with; empty for none.
+    """
+    folder = f"{place.path}/{INT8_DIR}"
+    own = [
+        entry.path
+        for entry in storage.list_tree(folder)
+        if entry.is_file
+        and _INT8.fullmatch(_name(Layout(folder), entry))
+        and entry.path != place.int8_file(used)
+    ]
+    if own:
+        storage.delete_files(own, folder)
 
 
 def _name(place: Layout, entry: Entry) -> str:

@@ -48,6 +48,8 @@ class ExtractConfig:
     max_file_size: int = DEFAULT_MAX_FILE_SIZE
     max_pixels: int = MAX_PIXELS
     max_failure_ratio: float = DEFAULT_MAX_FAILURE_RATIO
+    calibration_images: str = ""
+    allow_low_fidelity: bool = False
     append: bool = False
     overwrite: bool = False
 
@@ -55,6 +57,8 @@ class ExtractConfig:
         if not self.output:
             raise ArgumentError("`output` is empty; it takes the dataset's folder")
         check_ranges(vars(self))
+        if self.calibration_images and self.model.precision != "int8":
+            raise ArgumentError("`calibration_images` is for `precision=int8` only")
         if self.append and self.overwrite:
             raise ArgumentError("`append=True` and `overwrite=True` exclude each other")
 
@@ -118,9 +122,10 @@ def make_config(arguments: Mapping[str, Any]) -> ExtractConfig:
     Raises:
         ArgumentError: naming the argument, its value and what it may be.
     """
-    own = ("output", *_RANGES, "append", "overwrite")
+    own = ("output", "calibration_images", *_RANGES, "allow_low_fidelity", "append", "overwrite")
     values = {name: arguments[name] for name in own if name in arguments}
-    values["output"] = os.fspath(values.get("output") or "")
+    for name in ("output", "calibration_images"):
+        values[name] = os.fspath(values.get(name) or "")
     return ExtractConfig(
         source=make_source(arguments), model=make_model_config(arguments), **values
     )

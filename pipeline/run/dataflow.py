@@ -250,8 +250,8 @@ def _find_gpu_mistakes(
     yield from _find_wrong_sharing(_experiments(options), "use_nvidia_mps" in gpu)
     if model.engine and "gpu" not in ENGINES[model.engine].devices:
         yield f"`engine={model.engine}` uses no GPU; use `engine=tensorflow`, or ask for none"
-    if model.precision == "bfloat16":
-        yield "`precision=bfloat16` is for CPUs; use float16 or float32 on GPUs"
+    if model.precision in ("bfloat16", "int8"):
+        yield f"`precision={model.precision}` is for CPUs; use float16 or float32 on GPUs"
 
 
 def _find_wrong_machine(kind: str, machine: str | None) -> Iterator[str]:

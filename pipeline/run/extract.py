@@ -52,6 +52,8 @@ def extract(
     resize: Resize | None = None,
     color_profile: ColorProfile | None = None,
     precision: Precision = "float32",
+    calibration_images: Path | None = None,
+    allow_low_fidelity: bool = False,
     engine: str | None = None,
     require_gpu: bool = False,
     trust_model: bool = False,
@@ -104,7 +106,10 @@ def extract(
         resize: how images become square: `stretch`, `crop` or `pad`; None for what the model wants.
         color_profile: `ignore`, or `srgb` to convert colours where a file says what they are; None
             for what the model wants, which is `ignore` as a rule.
-        precision: what the model computes in; its output is float32 always.
+        precision: what the model computes in; its output is float32 always. For `int8` it is
+            quantised first, with images of the input.
+        calibration_images: what to quantise with instead: a folder or a glob of some 350 images.
+        allow_low_fidelity: whether to take an int8 model that is far from float32.
         engine: what runs the model: `tensorflow`, `openvino` or `onnxruntime`; None for that of the
             model's format.
         require_gpu: whether to fail where the engine sees no GPU.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -10,6 +10,7 @@ from beamvec.embeddings.layout import TABLE_DIRS, FolderState, Layout
 from beamvec.embeddings.run_record import MAX_BYTES, RunRecord, Settings
 from beamvec.errors import BeamvecError, OutputError
 from beamvec.pipeline.run.belongings import (
+    check_models,
     clear_work,
     find_leftovers,
     find_parts,
@@ -82,22 +83,25 @@ def read_record(path: str) -> RunRecord | None:
         raise OutputError(f"{error}; choose another `output`, or remove it") from error
 
 
-def match_output(
-    layout: Layout, settings: Settings, overwrite: bool
-) -> tuple[FoundOutput, Settings]:
-    """Tell what the output folder holds, and with which settings a run goes on there.
-
-    Where Pillow has resized what is there, it goes on to: so does a dataset that was made before
-    there was anything else.
+def find_kept(layout: Layout, settings: Settings, overwrite: bool) -> RunRecord | None:
+    """Return the record of what a run would go on with, whatever its settings; None for nothing.
 
     Raises:
-        OutputError: see `find_output`.
+        OutputError: if it cannot be read.
     """
-    found = _look(layout)
-    kept = found.made_with if not overwrite and not _starts_over(found, settings) else None
-    if kept and kept.resizer == "pillow":
-        settings = replace(settings, resizer="pillow")
-    return _accept(layout, found, settings, overwrite), settings
+    with _output_errors(f"cannot read `output={layout.path}`"):
+        is_marked = storage.exists(layout.success_file)
+        claim = read_claim(layout)
+    begun = claim.run if claim else None
+    if claim and claim.publication:
+        return begun
+    if is_marked and not overwrite and (finished := read_record(layout.run_file)):
+        return finished
+    if overwrite and claim and claim.asked != "overwrite":
+        return None
+    # Chunk files of another format are not gone on with.
+    is_other = begun and begun.settings.format_version != settings.format_version
+    return None if is_other else begun
 
 
 def find_output(layout: Layout, settings: Settings, overwrite: bool) -> FoundOutput:
@@ -183,7 +187,9 @@ def _refuse_foreign(layout: Layout, run: RunRecord | None) -> None:
         )
 
 
-def prepare_output(layout: Layout, claim: Claim, found: FoundOutput) -> tuple[Claim, list[str]]:
+def prepare_output(
+    layout: Layout, claim: Claim, found: FoundOutput, keep: Callable[[], None] = lambda: None
+) -> tuple[Claim, list[str]]:
     """Claim the output folder for a run, and clear what is left there of others.
 
     Chunk files stay if the run can go on from them. A dataset that is there stays as it is.
@@ -192,6 +198,7 @@ def prepare_output(layout: Layout, claim: Claim, found: FoundOutput) -> tuple[Cl
         layout: the folder.
         claim: what the run is.
         found: what there is.
+        keep: puts in place what whoever goes on with the run needs.
 
     Returns:
         The claim as it was written, and the paths of the parts that are there.
@@ -202,6 +209,8 @@ def prepare_output(layout: Layout, claim: Claim, found: FoundOutput) -> tuple[Cl
     with _output_errors(f"cannot write to `output={layout.path}`"):
         # All that there is to delete is looked at before anything is written or deleted.
         parts, _ = find_parts(layout, found.run), find_work(layout)
+        check_models(layout)
+        keep()  # Once there is a claim, others go on from it.
         # Before anything is cleared: killed in between, the folder still tells whose it is.
         claim = replace(claim, version=found.claim.version if found.claim else "").write(layout)
         clear_work(layout, chunks=not found.can_go_on(claim.run))

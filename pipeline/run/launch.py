@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,12 +29,12 @@ from beamvec.pipeline.run.finish import Begun, format_time
 from beamvec.pipeline.run.folder import (
     FoundOutput,
     find_output,
-    match_output,
     prepare_output,
     read_record,
 )
 from beamvec.pipeline.run.graph import build_pipeline
 from beamvec.pipeline.run.hold import Hold
+from beamvec.pipeline.run.int8 import Int8Run, choose_int8, keep_int8, use_int8
 from beamvec.pipeline.run.judge import judge
 from beamvec.pipeline.run.lock import check_held, hold_output
 from beamvec.pipeline.run.observer import Observer
@@ -41,12 +42,14 @@ from beamvec.pipeline.run.progress import Progress
 from beamvec.pipeline.run.publish import forget, publish
 from beamvec.pipeline.run.runners import check_reachable
 from beamvec.pipeline.run.running import run_pipeline
+from beamvec.pipeline.run.settle import settle
 from beamvec.pipeline.run.stopwatch import Stopwatch
 from beamvec.pipeline.run.workers import Workers
 from beamvec.redact import redact
 from beamvec.transforms.decoding.limits import Limits
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.embedding.examine import examine_model
+from beamvec.transforms.embedding.int8 import check_int8
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.description import describe_model
@@ -72,6 +75,7 @@ class Job:
         decoders: what decodes, here and in each worker process.
         stopwatch: started when the run was asked for.
         doubts: what looks wrong in the model's embeddings, in words.
+        int8: of precision int8, the quantised model.
     """
 
     config: ExtractConfig
@@ -81,6 +85,7 @@ class Job:
     decoders: SharedPool
     stopwatch: Stopwatch
     doubts: tuple[str, ...]
+    int8: Int8Run
 
 
 def run_extraction(
@@ -116,7 +121,8 @@ def run_extraction(
     config = replace(config, model=config.model.choose_engine(files.format))
     said = describe_model(files).override(dict(config.model.given))
     settings = config.make_settings(files.fingerprint(), said.spec)
-    found, settings = match_output(config.layout, settings, config.overwrite)
+    settings, begun = settle(config, settings)
+    found = find_output(config.layout, settings, config.overwrite)
     if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
         return judge(_confirm(config, found, observer), config)
     decoders = SharedPool(limits=Limits(config.max_file_size, config.max_pixels))
@@ -124,9 +130,12 @@ def run_extraction(
     check_reachable(workers.options)
     if workers.threads:
         decoders.get().start()  # They get ready meanwhile.
-    model = load_to_launch(config.model, workers.local)
+    int8 = choose_int8(config, files, said, begun, decoders, workers.local, observer)
+    settings = replace(settings, int8=int8.model.sha256 if int8.model else "")
+    model = load_to_launch(replace(config.model, int8=int8.model), workers.local)
+    config = use_int8(config, int8)
     doubts = _tell_doubts(config, model, decoders if workers.threads else None, observer)
-    job = Job(config, workers, settings, model, decoders, stopwatch, doubts)
+    job = Job(config, workers, settings, model, decoders, stopwatch, doubts, int8)
     try:
         with hold_output(config.layout, observer.tell) as hold:
             record = _run_holding(job, hold, observer)
@@ -159,7 +168,11 @@ def load_to_launch(config: ModelConfig, local: bool) -> FeatureModel:
     Raises:
         ModelError: see `load_model`.
     """
-    return load_model(config if local else replace(config, precision="float32", device="any"))
+    if local and config.precision == "int8" and config.int8 is None:
+        check_int8()
+        local = False  # Whoever only looks at the machine, such as `doctor`, has nothing quantised.
+    elsewhere = replace(config, precision="float32", device="any", int8=None)
+    return load_model(config if local else elsewhere)
 
 
 def _tell_doubts(
@@ -245,7 +258,8 @@ def _begin(job: Job, hold: Hold, found: FoundOutput) -> Begun:
     layout = job.config.layout
     record = _describe(job, found)
     record = replace(record, notes=(*record.notes, *_note_versions(found, record)))
-    claim, parts = prepare_output(layout, Claim(record, hold.token, job.config.asked), found)
+    keep = functools.partial(keep_int8, layout, job.int8)
+    claim, parts = prepare_output(layout, Claim(record, hold.token, job.config.asked), found, keep)
     known = {path.removeprefix(f"{layout.path}/"): None for path in parts}
     before = found.run if record.generation else None
     return Begun(layout, claim, job.stopwatch, job.stopwatch.now_s(), before, known)
@@ -279,6 +293,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
         spec_source=model.source,
         input_size=model.input_size,
         weights=model.weights,
+        fidelity=job.int8.fidelity,
         input=InputRecord(config.source.kind, config.source.describe()),
         batch_size=config.model.batch_size,
         chunk_size=config.chunk_size,

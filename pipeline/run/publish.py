@@ -17,7 +17,7 @@ from contextlib import suppress
 from beamvec.embeddings.layout import TABLE_DIRS, Layout, success_content
 from beamvec.embeddings.run_record import RunRecord
 from beamvec.errors import OutputError
-from beamvec.pipeline.run.belongings import clear_work, find_leftovers
+from beamvec.pipeline.run.belongings import clear_int8, clear_work, find_leftovers
 from beamvec.pipeline.run.claim import Claim, Publication
 from beamvec.transforms.files import storage
 
@@ -53,6 +53,7 @@ def publish(layout: Layout, claim: Claim, check: Check) -> RunRecord:
     check()
     for path in find_leftovers(layout):  # Of whoever was killed while they published.
         storage.delete(path)
+    clear_int8(layout, claim.run.settings.int8)
     clear_work(layout)
     return claim.run
 

@@ -28,6 +28,7 @@ from beamvec.transforms.decoding.resize import (
     require_resizer,
 )
 from beamvec.transforms.embedding.elements import Shape, find_shape
+from beamvec.transforms.embedding.int8 import prepare_int8, require_images
 from beamvec.transforms.inference.config import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_MODEL,
@@ -79,6 +80,10 @@ class EmbedImages(beam.PTransform[Any, Any]):
         spec: fields of `ModelSpec`, which go before what is said beside the model.
         resize: how images become square; None for what the model wants.
         precision: what the model computes in.
+        calibration_images: what to quantise with for `int8`, which needs them here: a folder or a
+            glob of some 350 images. The model is quantised when the transform is applied, into the
+            cache of models (`TFHUB_CACHE_DIR`), which workers on other machines must share.
+        allow_low_fidelity: whether to take an int8 model that is far from float32.
         engine: what runs it.
         batch_size: images in a call of the model.
         uri_column: the column of rows that holds the uri.
@@ -103,6 +108,8 @@ class EmbedImages(beam.PTransform[Any, Any]):
         spec: Mapping[str, Any] | None = None,
         resize: Resize | None = None,
         precision: Precision = "float32",
+        calibration_images: str | None = None,
+        allow_low_fidelity: bool = False,
         engine: str | None = None,
         batch_size: int = DEFAULT_BATCH_SIZE,
         uri_column: str = schema.URI,
@@ -114,6 +121,9 @@ class EmbedImages(beam.PTransform[Any, Any]):
         self._config = ModelConfig(
             str(model), engine, precision, batch_size, device, given, trust_model
         )
+        require_images(self._config, calibration_images)
+        self._calibration_images = calibration_images
+        self._allow_low_fidelity = allow_low_fidelity
         self._uri_column = uri_column
         self._handler: ErrorHandler | None = None
 
@@ -126,7 +136,8 @@ class EmbedImages(beam.PTransform[Any, Any]):
         """Apply the transform."""
         shape = find_shape(images.element_type, self._uri_column)
         size = _BATCHES * self._config.batch_size
-        embed = beam.ParDo(_EmbedFn(self._config, shape, choose_resizer()))
+        config = prepare_int8(self._config, self._calibration_images, self._allow_low_fidelity)
+        embed = beam.ParDo(_EmbedFn(config, shape, choose_resizer()))
         results = (
             images
             | "TakeSome" >> beam.BatchElements(min_batch_size=size, max_batch_size=size)

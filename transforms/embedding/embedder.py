@@ -17,6 +17,7 @@ from beamvec.model_spec import ModelSpec, Resize
 from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.decoding.resize import Resizer, choose_resizer, make_resizing
+from beamvec.transforms.embedding.int8 import prepare_int8
 from beamvec.transforms.files.readers import FILES
 from beamvec.transforms.files.storage import ReadResult
 from beamvec.transforms.inference.config import (
@@ -181,6 +182,8 @@ def load_model(
     spec: Mapping[str, Any] | None = None,
     resize: Resize | None = None,
     precision: Precision = "float32",
+    calibration_images: str | os.PathLike[str] | None = None,
+    allow_low_fidelity: bool = False,
     engine: str | None = None,
     batch_size: int = DEFAULT_BATCH_SIZE,
     require_gpu: bool = False,
@@ -195,6 +198,8 @@ def load_model(
         spec: fields of `ModelSpec`, which go before what is said beside the model.
         resize: how images become square; None for what the model wants.
         precision: what the model computes in.
+        calibration_images: what to quantise with for `int8`, which needs them here.
+        allow_low_fidelity: whether to take an int8 model that is far from float32.
         engine: what runs it.
         batch_size: images in a call of the model.
         require_gpu: whether to fail where the engine sees no GPU.
@@ -208,4 +213,5 @@ def load_model(
     config = ModelConfig(
         os.fspath(model), engine, precision, batch_size, device, given, trust_model
     )
-    return Embedder(load_feature_model(config))
+    images = os.fspath(calibration_images) if calibration_images else None
+    return Embedder(load_feature_model(prepare_int8(config, images, allow_low_fidelity)))

@@ -97,7 +97,9 @@ def _respond(
     """Embed images as the same model would with another range of values; NaN if it cannot."""
     given = dict(model.config.given) | {"scale": scale, "mean": mean, "std": 1.0}
     try:
-        other = load_model(replace(model.config, given=make_given(given)))
+        precision = "float32" if model.config.int8 else model.config.precision
+        config = replace(model.config, given=make_given(given), precision=precision, int8=None)
+        other = load_model(config)
     except BeamvecError:
         return np.full((len(pixels), model.dimension), np.nan, np.float32)
     return other.embed_pixels(pixels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from beamvec.errors import ArgumentError, ModelError
@@ -27,6 +27,19 @@ _DEFAULT_ENGINES: Mapping[ModelFormat, str] = {
 
 
 @dataclass(frozen=True)
+class Int8Model:
+    """A quantised model: what it is, and where its file lies.
+
+    Attributes:
+        sha256: of the file, in hex.
+        path: local, or on any Beam filesystem; the same file elsewhere is the same model.
+    """
+
+    sha256: str
+    path: str = field(compare=False)
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """Which model is run, and how.
 
@@ -39,6 +52,7 @@ class ModelConfig:
         device: `gpu` refuses a machine on which the engine sees no GPU.
         given: fields of `ModelSpec` that go before what is said beside the model, sorted by name.
         trusted: whether a model may read and write files; see `trust`.
+        int8: of precision int8, the model as it was quantised; None until that is done.
 
     Raises:
         ArgumentError: for what no engine has, or a batch size out of range.
@@ -51,6 +65,7 @@ class ModelConfig:
     device: Device = "any"
     given: tuple[tuple[str, Any], ...] = ()
     trusted: bool = False
+    int8: Int8Model | None = None
 
     def __post_init__(self) -> None:
         low, high = _BATCH_SIZES
@@ -81,7 +96,8 @@ class ModelConfig:
             ModelError: if the engine that is named does not run such models.
         """
         if self.engine is None:
-            return replace(self, engine=_DEFAULT_ENGINES[format_])
+            is_int8 = self.precision == "int8"
+            return replace(self, engine="openvino" if is_int8 else _DEFAULT_ENGINES[format_])
         if format_ not in ENGINES[self.engine].formats:
             able = [f"`engine={name}`" for name, each in ENGINES.items() if format_ in each.formats]
             raise ModelError(

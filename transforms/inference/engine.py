@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from beamvec.transforms.inference.description import Description
     from beamvec.transforms.inference.model_files import ModelFiles, ModelFormat
 
-Precision = Literal["float32", "bfloat16", "float16"]
-PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16")
+Precision = Literal["float32", "bfloat16", "float16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "float16", "int8")
 
 
 @dataclass(frozen=True)

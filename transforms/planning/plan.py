@@ -75,7 +75,10 @@ def digest_ref(ref: ImageRef) -> bytes:
 
 def digest_settings(settings: Settings) -> str:
     """Return the SHA-256, in hex, of every setting that changes a value in the output."""
-    return hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode()).hexdigest()
+    values = asdict(settings)
+    if not values["int8"]:  # So that what versions without it began can be gone on with.
+        del values["int8"]
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def account_inputs(refs: Iterable[ImageRef]) -> Account:

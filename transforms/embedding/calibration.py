@@ -1,0 +1,111 @@
+"""The images that an int8 model is calibrated on, and those that it is compared on: `take_sample`.
+
+They are the first by the SHA-256 of their uris: the same input gives the same images, in whatever
+order it is listed. Copies of an image, and what cannot be read or decoded, are passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from beamvec.errors import ArgumentError, InputError
+from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
+from beamvec.transforms.decoding.pool import DecoderPool
+from beamvec.transforms.decoding.resize import Resizing
+from beamvec.transforms.inputs.source import Source
+from beamvec.transforms.records.chunks import Chunk
+from beamvec.transforms.records.images import ImageRef
+
+CALIBRATED = 224
+"""Images whose values set the ranges; more changed nothing that could be measured."""
+
+COMPARED = 128
+"""Images that float32 and int8 are compared on."""
+
+LEAST_COMPARED = 32
+LEAST = 2 * LEAST_COMPARED
+"""Images with which there is something to calibrate on and to compare on."""
+
+_SPARE = 4
+"""As many times the images that are needed are looked at: some may be damaged, or copies."""
+
+
+class Sample(NamedTuple):
+    """Images to calibrate on, and others to compare on, each uint8 [n, S, S, 3] RGB."""
+
+    calibration: npt.NDArray[np.uint8]
+    compared: npt.NDArray[np.uint8]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of the pixels to calibrate on."""
+        return hash_pixels(self.calibration)
+
+
+def hash_pixels(pixels: npt.NDArray[np.uint8]) -> str:
+    """Return the SHA-256, in hex, of pixels."""
+    return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
+
+
+def take_sample(source: Source, resizing: Resizing, pool: DecoderPool) -> Sample:
+    """Choose and decode images of an input; all of it is listed.
+
+    A quarter, but 32 at least, are compared on, and the others, 224 at most, calibrated on.
+
+    Raises:
+        ArgumentError: if there are fewer than 64.
+        InputError: if the input cannot be listed.
+    """
+    wanted = CALIBRATED + COMPARED
+    refs = {ref.uri: ref for ref in _choose(source, _SPARE * wanted)}
+    found: dict[str, npt.NDArray[np.uint8]] = {}
+    for start in range(0, len(refs), wanted):
+        block = list(refs.values())[start : start + wanted]
+        for sha256, pixels in _decode(source, block, resizing, pool):
+            found.setdefault(sha256, pixels)
+        if len(found) >= wanted:
+            break
+    if len(found) < LEAST:
+        raise ArgumentError(
+            f"`precision=int8` needs {LEAST} different images at least, to calibrate on and to "
+            f"compare on, and `{source.kind}` has {len(found)} that can be decoded; give others of "
+            "their kind as `calibration_images`, best some 350, or use another precision"
+        )
+    pixels = np.stack(list(found.values())[:wanted])
+    count = max(LEAST_COMPARED, len(pixels) // 4, len(pixels) - CALIBRATED)
+    return Sample(pixels[count:], pixels[:count])
+
+
+def _choose(source: Source, count: int) -> list[ImageRef]:
+    """Return images by the SHA-256 of their uris, the first of them all."""
+
+    def key(ref: ImageRef) -> tuple[bytes, str]:
+        return hashlib.sha256(ref.uri.encode("utf-8", "surrogateescape")).digest(), repr(ref)
+
+    try:
+        return heapq.nsmallest(count, source.list_images(), key)
+    except OSError as error:
+        raise InputError(f"cannot list `{source.kind}={source.names[0]}`: {error}") from error
+
+
+def _decode(
+    source: Source, refs: Sequence[ImageRef], resizing: Resizing, pool: DecoderPool
+) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
+    """Yield the SHA-256 and the pixels of images that can be decoded, in their order."""
+    found = {}
+    with ThreadPoolExecutor(READ_THREADS, "calibrate") as threads:
+        # Those of a container are read as they lie there, run by run.
+        for _, run in groupby(sorted(refs, key=source.run_key), source.run_key):
+            chunk = Chunk(0, 0, "", tuple(run))
+            decoded = decode_chunk(chunk, resizing, threads, pool, source.reader)
+            for image, pixels in zip(decoded.images, decoded.pixels, strict=True):
+                found[image.ref.uri] = image.sha256, pixels
+    yield from (found[ref.uri] for ref in refs if ref.uri in found)
