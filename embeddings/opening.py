@@ -95,6 +95,7 @@ def _describe_kind(dataset: Dataset) -> dict[str, Any]:
         "dimension": str(dataset.dimension),
         "precision": settings.precision,
         "engine": settings.engine,
+        "xla": settings.xla,
         "columns": dataset.schema,
     }
 

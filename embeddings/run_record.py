@@ -43,6 +43,7 @@ class Settings:
         format_version: see `beamvec.embeddings.schema.FORMAT_VERSION`.
         max_file_size: bytes above which a file is a failure.
         max_pixels: pixels above which an image is a failure.
+        xla: `on` where XLA compiled the model, else `off`.
     """
 
     fingerprint: str
@@ -54,6 +55,7 @@ class Settings:
     format_version: int = 1
     max_file_size: int = 512 << 20
     max_pixels: int = 178_956_970
+    xla: str = "off"
 
     def differences(self, wanted: Settings) -> str:
         """Say in what these settings are not those that are wanted; formats do not count.

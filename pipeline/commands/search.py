@@ -110,6 +110,7 @@ def embed_images(
             spec=_list_fields(dataset.run.spec),
             precision=precision,
             engine=dataset.settings.engine,
+            xla="on" if dataset.settings.xla == "on" else "off",
             batch_size=2,
             trust_model=trust_model,
         )

@@ -108,6 +108,29 @@ def find_output(layout: Layout, settings: Settings, overwrite: bool) -> FoundOut
     return replace(found, notes=_note_versions(found, settings))
 
 
+def find_kept(layout: Layout, settings: Settings, overwrite: bool) -> Settings | None:
+    """Return the settings of what a run would go on with, None where it begins anew.
+
+    Args:
+        layout: the folder.
+        settings: of the run, of which `xla` does not count yet.
+        overwrite: whether a dataset that is there is to be replaced.
+
+    Raises:
+        OutputError: if what is there cannot be read.
+    """
+    with _output_errors(f"cannot read `output={layout.path}`"):
+        claim, is_marked = read_claim(layout), storage.exists(layout.success_file)
+    run = claim.run if claim else None
+    if run is None and is_marked and not overwrite:
+        run = read_record(layout.run_file)
+    if run is None:
+        return None
+    # What is of other settings is replaced where that is allowed, and refused by name elsewhere.
+    is_other = run.settings.differences(replace(settings, xla=run.settings.xla))
+    return None if overwrite and is_other else run.settings
+
+
 def _note_versions(found: FoundOutput, settings: Settings) -> tuple[str, ...]:
     """Tell of chunk files of another format, whose rows must not end in the same dataset."""
     begun = found.claim.run if found.claim else None

@@ -40,6 +40,7 @@ from beamvec.pipeline.run.progress import Progress
 from beamvec.pipeline.run.publish import forget, publish
 from beamvec.pipeline.run.runners import check_reachable
 from beamvec.pipeline.run.running import run_pipeline
+from beamvec.pipeline.run.settle import settle_xla
 from beamvec.pipeline.run.stopwatch import Stopwatch
 from beamvec.pipeline.run.workers import Workers
 from beamvec.redact import redact
@@ -114,7 +115,9 @@ def run_extraction(
     files = ModelFiles.fetch(config.model.handle)
     config = replace(config, model=config.model.choose_engine(files.format))
     said = describe_model(files).override(dict(config.model.given))
-    settings = config.make_settings(files.fingerprint(), said.spec)
+    fingerprint = files.fingerprint()
+    config = settle_xla(config, config.make_settings(fingerprint, said.spec), workers.local)
+    settings = config.make_settings(fingerprint, said.spec)
     found = find_output(config.layout, settings, config.overwrite)
     if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
         return judge(_confirm(config, found, observer), config)
@@ -158,7 +161,11 @@ def load_to_launch(config: ModelConfig, local: bool) -> FeatureModel:
     Raises:
         ModelError: see `load_model`.
     """
-    return load_model(config if local else replace(config, precision="float32", device="any"))
+    if config.xla == "auto":  # Nothing is run yet.
+        config = replace(config, xla="off")
+    if not local:
+        config = replace(config, precision="float32", device="any", xla="off")
+    return load_model(config)
 
 
 def _tell_doubts(
