@@ -96,6 +96,7 @@ def _describe_kind(dataset: Dataset) -> dict[str, Any]:
         "precision": settings.precision,
         "int8 model": settings.int8,
         "engine": settings.engine,
+        "xla": settings.xla,
         "columns": dataset.schema,
     }
 

@@ -47,6 +47,7 @@ class Settings:
         resizer: what resized the images, `pillow` or `simd`; see `decoding.resize.Resizer`. Before
             it was noted, there was nothing but Pillow.
         int8: SHA-256, in hex, of the file of the quantised model; empty but for precision int8.
+        xla: `on` where XLA compiled the model, else `off`.
     """
 
     fingerprint: str
@@ -60,6 +61,7 @@ class Settings:
     max_pixels: int = 178_956_970
     resizer: str = "pillow"
     int8: str = ""
+    xla: str = "off"
 
     def differences(self, wanted: Settings) -> str:
         """Say in what these settings are not those that are wanted; formats do not count.

@@ -96,6 +96,7 @@ def test_an_output_without_a_filesystem_is_refused():
         ({"max_file_size": 7}, {"max_file_size": 7}),
         ({"model": ModelConfig("m", "openvino")}, {"engine": "openvino"}),
         ({"model": ModelConfig("m", precision="bfloat16")}, {"precision": "bfloat16"}),
+        ({"model": ModelConfig("m", xla="on")}, {"xla": "on"}),
         ({"chunk_size": 9, "append": True, "model": ModelConfig("other", batch_size=8)}, {}),
     ],
 )

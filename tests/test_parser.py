@@ -49,6 +49,7 @@ def test_flags_left_out_are_the_defaults_of_the_library():
         (["--precision", "bfloat16"], "model", ModelConfig(precision="bfloat16")),
         (["--batch-size", "8"], "model", ModelConfig(batch_size=8)),
         (["--require-gpu"], "model", ModelConfig(device="gpu")),
+        (["--xla", "auto"], "model", ModelConfig(xla="auto")),
         (["--input", "b"], "source", Patterns(("a", "b"))),
         (["--input", "b", "c", "--append"], "source", Patterns(("a", "b", "c"))),
         (["--input", "b", "--append", "--input", "c"], "source", Patterns(("a", "b", "c"))),

@@ -21,7 +21,7 @@ from beamvec.pipeline.units import parse_size
 from beamvec.transforms.decoding.limits import DEFAULT_MAX_FILE_SIZE, MAX_PIXELS
 from beamvec.transforms.decoding.resize import COLOR_PROFILES, RESIZE_MODES
 from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE, DEFAULT_MODEL
-from beamvec.transforms.inference.engine import PRECISIONS
+from beamvec.transforms.inference.engine import PRECISIONS, XLA_CHOICES
 from beamvec.transforms.inference.registry import ENGINES
 from beamvec.transforms.inputs.registry import SOURCES, list_options
 
@@ -258,6 +258,13 @@ def _add_job(command: _Parser, required: bool) -> None:
         choices=list(ENGINES),
         help="what runs the model (that of its format); openvino is for CPUs, and needs the extra "
         "openvino; onnxruntime needs the extra onnx",
+    )
+    add(
+        "--xla",
+        choices=XLA_CHOICES,
+        default="off",
+        help="compile the model with XLA, for GPUs (%(default)s); auto keeps what a dataset was "
+        "begun with, else times both on a GPU of this machine",
     )
     add(
         "--require-gpu",

@@ -115,6 +115,7 @@ def embed_images(
             handle,
             engine=dataset.settings.engine,
             precision=precision,
+            xla="on" if dataset.settings.xla == "on" else "off",
             batch_size=2,
             given=make_given(_list_fields(dataset.run.spec)),
             trusted=trust_model,

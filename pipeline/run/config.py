@@ -102,6 +102,7 @@ class ExtractConfig:
             max_file_size=self.max_file_size,
             max_pixels=self.max_pixels,
             resizer=choose_resizer(),
+            xla=self.model.xla,
             columns={field.name: str(field.type) for field in self.source.columns},
             format_version=FORMAT_VERSION,
         )
@@ -134,7 +135,7 @@ def make_config(arguments: Mapping[str, Any]) -> ExtractConfig:
 def make_model_config(arguments: Mapping[str, Any]) -> ModelConfig:
     """Make the `ModelConfig` of the arguments of `beamvec.extract`, by name."""
     names = {"model": "handle", "engine": "engine", "precision": "precision"}
-    names |= {"batch_size": "batch_size", "trust_model": "trusted"}
+    names |= {"batch_size": "batch_size", "trust_model": "trusted", "xla": "xla"}
     values = {field: arguments[name] for name, field in names.items() if name in arguments}
     if "handle" in values:
         values["handle"] = os.fspath(values["handle"])

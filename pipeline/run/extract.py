@@ -19,7 +19,7 @@ from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import Progress
 from beamvec.transforms.decoding.limits import DEFAULT_MAX_FILE_SIZE, MAX_PIXELS
 from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE, DEFAULT_MODEL
-from beamvec.transforms.inference.engine import Precision
+from beamvec.transforms.inference.engine import Precision, Xla
 
 Path = str | os.PathLike[str]
 
@@ -55,6 +55,7 @@ def extract(
     calibration_images: Path | None = None,
     allow_low_fidelity: bool = False,
     engine: str | None = None,
+    xla: Xla = "off",
     require_gpu: bool = False,
     trust_model: bool = False,
     batch_size: int = DEFAULT_BATCH_SIZE,
@@ -112,6 +113,9 @@ def extract(
         allow_low_fidelity: whether to take an int8 model that is far from float32.
         engine: what runs the model: `tensorflow`, `openvino` or `onnxruntime`; None for that of the
             model's format.
+        xla: whether XLA compiles the model: `on`, `off`, or `auto`, which takes what a dataset was
+            begun with, else what a timing at the start finds faster on a GPU of this machine, else
+            `off`.
         require_gpu: whether to fail where the engine sees no GPU.
         trust_model: whether the model may read and write files.
         batch_size: images in a call of the model, 2 to 4,096; does not change the result.

@@ -121,7 +121,7 @@ def run_extraction(
     config = replace(config, model=config.model.choose_engine(files.format))
     said = describe_model(files).override(dict(config.model.given))
     settings = config.make_settings(files.fingerprint(), said.spec)
-    settings, begun = settle(config, settings)
+    config, settings, begun = settle(config, settings, workers.local)
     found = find_output(config.layout, settings, config.overwrite)
     if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
         return judge(_confirm(config, found, observer), config)
@@ -168,10 +168,12 @@ def load_to_launch(config: ModelConfig, local: bool) -> FeatureModel:
     Raises:
         ModelError: see `load_model`.
     """
+    if config.xla == "auto":  # Nothing is run yet.
+        config = replace(config, xla="off")
     if local and config.precision == "int8" and config.int8 is None:
         check_int8()
         local = False  # Whoever only looks at the machine, such as `doctor`, has nothing quantised.
-    elsewhere = replace(config, precision="float32", device="any", int8=None)
+    elsewhere = replace(config, precision="float32", device="any", int8=None, xla="off")
     return load_model(config if local else elsewhere)
 
 

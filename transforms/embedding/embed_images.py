@@ -36,7 +36,7 @@ from beamvec.transforms.inference.config import (
     choose_device,
     make_given,
 )
-from beamvec.transforms.inference.engine import Precision
+from beamvec.transforms.inference.engine import Precision, Xla
 from beamvec.transforms.inference.features import embed_chunk
 from beamvec.transforms.inference.model import load_model
 from beamvec.transforms.records.chunks import Chunk
@@ -89,6 +89,7 @@ class EmbedImages(beam.PTransform[Any, Any]):
         uri_column: the column of rows that holds the uri.
         require_gpu: whether to fail where the engine sees no GPU.
         trust_model: whether the model may read and write files.
+        xla: whether XLA compiles it, `on` or `off`.
 
     Raises:
         ArgumentError: for an argument that cannot be, or an input that cannot be embedded.
@@ -115,12 +116,13 @@ class EmbedImages(beam.PTransform[Any, Any]):
         uri_column: str = schema.URI,
         require_gpu: bool = False,
         trust_model: bool = False,
+        xla: Xla = "off",
     ):
         super().__init__()
         device, given = choose_device(require_gpu), make_given(spec, resize=resize)
         self._config = ModelConfig(
-            str(model), engine, precision, batch_size, device, given, trust_model
-        )
+            str(model), engine, precision, batch_size, device, given, trust_model, xla=xla
+        ).require_settled()
         require_images(self._config, calibration_images)
         self._calibration_images = calibration_images
         self._allow_low_fidelity = allow_low_fidelity

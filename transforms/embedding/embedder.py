@@ -27,7 +27,7 @@ from beamvec.transforms.inference.config import (
     choose_device,
     make_given,
 )
-from beamvec.transforms.inference.engine import Precision
+from beamvec.transforms.inference.engine import Precision, Xla
 from beamvec.transforms.inference.features import embed_chunk
 from beamvec.transforms.inference.model import FeatureModel
 from beamvec.transforms.inference.model import load_model as load_feature_model
@@ -188,6 +188,7 @@ def load_model(
     batch_size: int = DEFAULT_BATCH_SIZE,
     require_gpu: bool = False,
     trust_model: bool = False,
+    xla: Xla = "off",
 ) -> Embedder:
     """Load a model to embed images in this process, without Beam.
 
@@ -204,6 +205,7 @@ def load_model(
         batch_size: images in a call of the model.
         require_gpu: whether to fail where the engine sees no GPU.
         trust_model: whether the model may read and write files.
+        xla: whether XLA compiles it, `on` or `off`.
 
     Raises:
         ArgumentError: for an argument that cannot be.
@@ -211,7 +213,7 @@ def load_model(
     """
     device, given = choose_device(require_gpu), make_given(spec, resize=resize)
     config = ModelConfig(
-        os.fspath(model), engine, precision, batch_size, device, given, trust_model
+        os.fspath(model), engine, precision, batch_size, device, given, trust_model, xla=xla
     )
     images = os.fspath(calibration_images) if calibration_images else None
     return Embedder(load_feature_model(prepare_int8(config, images, allow_low_fidelity)))

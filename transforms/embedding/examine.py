@@ -98,8 +98,8 @@ def _respond(
     given = dict(model.config.given) | {"scale": scale, "mean": mean, "std": 1.0}
     try:
         precision = "float32" if model.config.int8 else model.config.precision
-        config = replace(model.config, given=make_given(given), precision=precision, int8=None)
-        other = load_model(config)
+        config = replace(model.config, given=make_given(given), precision=precision)
+        other = load_model(replace(config, int8=None, xla="off"))
     except BeamvecError:
         return np.full((len(pixels), model.dimension), np.nan, np.float32)
     return other.embed_pixels(pixels)

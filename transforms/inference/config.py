@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from beamvec.errors import ArgumentError, ModelError
-from beamvec.transforms.inference.engine import PRECISIONS, Precision
+from beamvec.transforms.inference.engine import PRECISIONS, XLA_CHOICES, Precision, Xla
 from beamvec.transforms.inference.fields import check_fields
 from beamvec.transforms.inference.model_files import ModelFormat
 from beamvec.transforms.inference.registry import ENGINES
@@ -53,6 +53,7 @@ class ModelConfig:
         given: fields of `ModelSpec` that go before what is said beside the model, sorted by name.
         trusted: whether a model may read and write files; see `trust`.
         int8: of precision int8, the model as it was quantised; None until that is done.
+        xla: whether XLA compiles it; `auto` must be settled before it is loaded, see `choose_xla`.
 
     Raises:
         ArgumentError: for what no engine has, or a batch size out of range.
@@ -66,6 +67,7 @@ class ModelConfig:
     given: tuple[tuple[str, Any], ...] = ()
     trusted: bool = False
     int8: Int8Model | None = None
+    xla: Xla = "off"
 
     def __post_init__(self) -> None:
         low, high = _BATCH_SIZES
@@ -79,6 +81,8 @@ class ModelConfig:
             raise ArgumentError(
                 f"`precision={self.precision}` is unknown; it takes {', '.join(PRECISIONS)}"
             )
+        if self.xla not in XLA_CHOICES:
+            raise ArgumentError(f"`xla={self.xla}` is unknown; it takes {', '.join(XLA_CHOICES)}")
         if self.engine is None:
             return
         engine = ENGINES.get(self.engine)
@@ -86,7 +90,13 @@ class ModelConfig:
             raise ArgumentError(
                 f"`engine={self.engine}` is none of beamvec's; it takes {', '.join(ENGINES)}"
             )
-        engine.check(self.precision, self.device)
+        engine.check(self.precision, self.device, self.xla)
+
+    def require_settled(self) -> ModelConfig:
+        """Return the same; raise `ArgumentError` if it is open whether XLA compiles the model."""
+        if self.xla == "auto":
+            raise ArgumentError("`xla=auto` is settled where a run begins; give on or off here")
+        return self
 
     def choose_engine(self, format_: ModelFormat) -> ModelConfig:
         """Return the same with an engine, that of the model's format if none is named.

@@ -41,6 +41,7 @@ class FeatureModel:
         load_id: unique to this load, so that loads can be counted.
         call: uint8 [B, S, S, 3] RGB -> float32 [B, D], B the
             batch size of the config; the last batch is padded.
+        in_flight: how many threads call it at a time; 0 for one a core.
     """
 
     config: ModelConfig
@@ -52,6 +53,7 @@ class FeatureModel:
     weights: str | None
     load_id: str
     call: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+    in_flight: int = 0
 
     @property
     def input_size(self) -> int:
@@ -64,7 +66,7 @@ class FeatureModel:
         return self.spec.dimension
 
     def embed_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Embed any number of images, in batches of one fixed shape, as many at once as cores.
+        """Embed any number of images, in batches of one fixed shape, `in_flight` at once.
 
         Args:
             pixels: uint8 [n, S, S, 3] RGB.
@@ -99,16 +101,18 @@ class FeatureModel:
             return time.perf_counter() - begin
 
         starts = range(0, len(pixels), size)
-        return features, sum(_infer_threads().map(embed_batch, starts))
+        return features, sum(
+            _infer_threads(self.in_flight or count_cpus()).map(embed_batch, starts)
+        )
 
 
 @functools.cache
-def _infer_threads() -> ThreadPoolExecutor:
-    """Return the threads that call the models of this process, one for each core.
+def _infer_threads(count: int) -> ThreadPoolExecutor:
+    """Return the threads that call the models of this process: one for each core, or two a GPU.
 
     A chunk's batches go to whichever is free, so that the last chunks of a run keep all cores busy.
     """
-    return ThreadPoolExecutor(count_cpus(), "infer")
+    return ThreadPoolExecutor(count, "infer")
 
 
 _load_lock = threading.Lock()
@@ -118,11 +122,18 @@ def load_model(config: ModelConfig) -> FeatureModel:
     """Load a model once per process, whatever the number of threads that ask for it.
 
     Raises:
+        ArgumentError: if it is still to be settled whether XLA compiles it.
         ModelError: if it cannot be fetched, is no feature extractor, is not as is said of it, or
             this machine has no use for the precision, or lacks a GPU that is required.
     """
     with _load_lock:
-        return _load_once(config)
+        return _load_once(config.require_settled())
+
+
+def load_apart(config: ModelConfig) -> FeatureModel:
+    """Load a model like `load_model`, for the caller alone: it goes when the caller drops it."""
+    with _load_lock:
+        return _load_once.__wrapped__(config)
 
 
 def _check_use(files: ModelFiles, said: Description, config: ModelConfig) -> None:
@@ -159,4 +170,5 @@ def _load_once(config: ModelConfig) -> FeatureModel:
         weights=said.notes.get("weights"),
         load_id=uuid.uuid4().hex,
         call=compiled.call,
+        in_flight=compiled.in_flight,
     )

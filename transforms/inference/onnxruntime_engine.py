@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from beamvec.errors import ModelError
 from beamvec.transforms.inference.description import Description
-from beamvec.transforms.inference.engine import CompiledModel, Engine
+from beamvec.transforms.inference.engine import GPU_IN_FLIGHT, CompiledModel, Engine
 from beamvec.transforms.inference.model_files import ModelFiles, first_line
 from beamvec.transforms.inference.onnx_graph import FEATURES, PIXELS, complete_graph
 from beamvec.transforms.machine import count_cpus
@@ -74,7 +74,7 @@ def compile_model(files: ModelFiles, said: Description, config: ModelConfig) -> 
     if not spec.dimension:
         blank = np.zeros((config.batch_size, spec.size, spec.size, 3), np.uint8)
         spec = replace(spec, dimension=call(blank).shape[1])
-    return CompiledModel(spec, used[0], call)
+    return CompiledModel(spec, used[0], call, GPU_IN_FLIGHT if _CUDA in used else 0)
 
 
 def _choose_providers(onnxruntime: Any, device: str) -> list[str]:

@@ -3,12 +3,17 @@
 Freezing the variables or keeping an optimised graph on disk would not help: with TensorFlow 2.21 a
 frozen ResNet-v2-50 is no faster, and takes longer to load than the SavedModel itself. Mixed
 precision is a rewrite of the graph, made by TensorFlow when a function is first called.
+
+XLA compiles the whole function in float32. What it is given so is never rewritten, so with mixed
+precision it gets the clusters that TensorFlow finds in the rewritten graph instead, which are those
+of GPUs only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from socket import gethostname
@@ -19,7 +24,12 @@ import numpy.typing as npt
 
 from beamvec.errors import ModelError
 from beamvec.transforms.inference.description import Description
-from beamvec.transforms.inference.engine import CompiledModel, Engine, Precision
+from beamvec.transforms.inference.engine import (
+    GPU_IN_FLIGHT,
+    CompiledModel,
+    Engine,
+    Precision,
+)
 from beamvec.transforms.inference.model_files import ModelFiles, first_line, import_tensorflow
 from beamvec.transforms.inference.tensorflow_graph import LoadedModel
 
@@ -43,13 +53,17 @@ def check_gpu() -> None:
 
     It would compute on the CPU without a word, many times slower than what is paid for.
     """
-    tf = import_tensorflow()
-    if tf.config.list_physical_devices("GPU"):
+    if has_gpu():
         return
     advice = "it has no NVIDIA device; ask for a machine that has one, or for no GPU"
     if any(Path("/dev").glob("nvidia[0-9]*")):
         advice = "the driver or CUDA's libraries are missing; pip install 'beamvec[gpu]'"
     raise ModelError(f"a GPU is required, and TensorFlow sees none on {gethostname()}: {advice}")
+
+
+def has_gpu() -> bool:
+    """Tell whether TensorFlow sees a GPU on this machine."""
+    return bool(import_tensorflow().config.list_physical_devices("GPU"))
 
 
 def check_precision(tf: Any, precision: Precision) -> None:
@@ -97,7 +111,7 @@ def compile_model(files: ModelFiles, said: Description, config: ModelConfig) -> 
 
     Raises:
         ModelError: if it is no feature extractor, or not as is said of it; the precision is of no
-            use here, or there is no GPU and one is wanted.
+            use here, there is no GPU and one is wanted, or XLA cannot compile it.
     """
     tf = import_tensorflow()
     if config.device == "gpu":
@@ -110,19 +124,37 @@ def compile_model(files: ModelFiles, said: Description, config: ModelConfig) -> 
         loaded = tf.saved_model.load(files.path)
     except Exception as error:  # TensorFlow raises what it likes on damaged files.
         raise ModelError(f"cannot load the model {files.handle}: {first_line(error)}") from error
-    traced = LoadedModel(tf, loaded, files.handle, said).trace(config.batch_size)
-    rewrites = {option: name == config.precision for name, option in _REWRITES.items()}
+    is_mixed = config.precision != "float32"
+    whole = config.xla == "on" and not is_mixed
+    traced = LoadedModel(tf, loaded, files.handle, said, xla=whole).trace(config.batch_size)
+    call = _make_call(tf, traced.function, config.precision, config.xla == "on" and is_mixed)
+    spec = traced.spec
+    if not spec.dimension or config.xla == "on":  # What XLA cannot compile shows in a call only.
+        blank = np.zeros((config.batch_size, spec.size, spec.size, 3), np.uint8)
+        try:
+            spec = replace(spec, dimension=call(blank).shape[1])
+        except tf.errors.OpError as error:
+            why = f"cannot run {files.handle} with `xla={config.xla}`: {first_line(error)}"
+            raise ModelError(f"TensorFlow {why}") from error
+    return CompiledModel(spec, traced.entry, call, GPU_IN_FLIGHT if has_gpu() else 0)
+
+
+def _make_call(
+    tf: Any, function: Any, precision: Precision, clusters: bool
+) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
+    """Return a call of a traced function, with TensorFlow's options for it set each time."""
+    rewrites = {option: name == precision for name, option in _REWRITES.items()}
+    on_gpu = has_gpu()
 
     def call(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         tf.config.optimizer.set_experimental_options(rewrites)
-        output: npt.NDArray[np.float32] = traced.function(tf.constant(pixels)).numpy()
+        if on_gpu:
+            tf.config.optimizer.set_jit("autoclustering" if clusters else False)
+        # The pixels go to the device as they are, a quarter of the bytes of floats.
+        output: npt.NDArray[np.float32] = function(tf.constant(pixels)).numpy()
         return output
 
-    spec = traced.spec
-    if not spec.dimension:
-        blank = np.zeros((config.batch_size, spec.size, spec.size, 3), np.uint8)
-        spec = replace(spec, dimension=call(blank).shape[1])
-    return CompiledModel(spec, traced.entry, call)
+    return call
 
 
 ENGINE = Engine(
@@ -133,4 +165,5 @@ ENGINE = Engine(
     packages=("tensorflow",),
     extra=None,
     compile=compile_model,
+    has_xla=True,
 )

@@ -41,12 +41,14 @@ class LoadedModel:
         model: what `tf.saved_model.load` returned.
         handle: names it in errors.
         said: what is said of it.
+        xla: whether XLA compiles the whole function, as one program.
     """
 
     tf: Any
     model: Any
     handle: str
     said: Description
+    xla: bool = False
 
     def trace(self, batch_size: int) -> Traced:
         """Trace the object itself, if it can be called as those of the hub, else a signature.
@@ -119,7 +121,9 @@ class LoadedModel:
             return _postprocess(tf, output, complete[-1])
 
         signature = [tf.TensorSpec((batch_size, spec.size, spec.size, 3), tf.uint8)]
-        function = tf.function(features, input_signature=signature, autograph=False)
+        function = tf.function(
+            features, input_signature=signature, autograph=False, jit_compile=self.xla or None
+        )
         return function.get_concrete_function(), complete[-1]
 
     def _choose_output(self, output: Any) -> tuple[str, Any]:
