@@ -83,11 +83,13 @@ class InputRecord:
         source: the kind of input, such as `manifest`.
         names: its files, folders or patterns, without passwords.
         digest: SHA-256, in hex, over all images in any order; empty until they are listed.
+        limit: how many of its images were taken at most, None for all.
     """
 
     source: str = ""
     names: tuple[str, ...] = ()
     digest: str = ""
+    limit: int | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime, timezone
 from typing import Any, TextIO
 
 
@@ -16,15 +17,37 @@ def show(*lines: str) -> None:
     _write(sys.stdout, lines, "\n")
 
 
-def show_json(value: Any) -> None:
+def show_json(value: Any, in_a_line: bool = False) -> None:
     """Print a value as JSON on standard output."""
-    text = json.dumps(value, indent=2)  # In ASCII, with escapes for all control characters but one.
+    indent = None if in_a_line else 2
+    text = json.dumps(
+        value, indent=indent
+    )  # In ASCII, with escapes for all control characters but one.
     print(text.replace("\x7f", "\\u007f"))
+
+
+def show_script(text: str) -> None:
+    """Print a text of beamvec's own on standard output as it is, for another program."""
+    print(text)
 
 
 def warn(*lines: str, end: str = "\n") -> None:
     """Print lines on standard error, at once."""
     _write(sys.stderr, lines, end)
+
+
+def log_json(event: str, message: str, level: str = "info", **values: Any) -> None:
+    """Print a line of a log on standard error, at once: a JSON object.
+
+    Args:
+        event: what kind of line it is, such as `progress`.
+        message: the line as people read it.
+        level: info, warning or error.
+        values: what else is known, as JSON has it.
+    """
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    line = {"time": now, "level": level, "event": event, "message": message, **values}
+    print(json.dumps(line).replace("\x7f", "\\u007f"), file=sys.stderr, flush=True)
 
 
 def make_printable(line: str) -> str:

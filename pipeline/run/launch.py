@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 from beamvec import __version__
 from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
@@ -18,12 +17,7 @@ from beamvec.errors import InputError, OutputError, PipelineError
 from beamvec.pipeline.run.belongings import clear_work
 from beamvec.pipeline.run.claim import Claim, read_claim
 from beamvec.pipeline.run.config import ExtractConfig
-from beamvec.pipeline.run.dataflow import (
-    asks_for_gpu,
-    is_dataflow,
-    makes_template,
-    prepare_dataflow,
-)
+from beamvec.pipeline.run.dataflow import makes_template
 from beamvec.pipeline.run.finish import Begun, format_time
 from beamvec.pipeline.run.folder import (
     FoundOutput,
@@ -38,6 +32,7 @@ from beamvec.pipeline.run.lock import check_held, hold_output
 from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import Progress
 from beamvec.pipeline.run.publish import forget, publish
+from beamvec.pipeline.run.request import check_config, settle_request
 from beamvec.pipeline.run.runners import check_reachable
 from beamvec.pipeline.run.running import run_pipeline
 from beamvec.pipeline.run.stopwatch import Stopwatch
@@ -48,11 +43,10 @@ from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.embedding.examine import examine_model
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.config import ModelConfig
-from beamvec.transforms.inference.description import describe_model
 from beamvec.transforms.inference.doubt import MAX_REAL
 from beamvec.transforms.inference.model import FeatureModel, load_model
-from beamvec.transforms.inference.model_files import ModelFiles
 from beamvec.transforms.inference.registry import ENGINES
+from beamvec.transforms.inputs.source import Source
 from beamvec.transforms.planning.plan import account_inputs
 from beamvec.transforms.records.images import ImageRef
 
@@ -109,13 +103,9 @@ def run_extraction(
     """
     stopwatch = Stopwatch.start()
     observer = observer or Observer()
-    workers = Workers.choose(beam_flags, known_flags, observer.verbose)
-    config = _check_config(config, workers)
-    files = ModelFiles.fetch(config.model.handle)
-    config = replace(config, model=config.model.choose_engine(files.format))
-    said = describe_model(files).override(dict(config.model.given))
-    settings = config.make_settings(files.fingerprint(), said.spec)
-    found = find_output(config.layout, settings, config.overwrite)
+    config, workers = check_config(config, beam_flags, known_flags, observer.verbose)
+    request = settle_request(config, workers)
+    config, settings, found = request.config, request.settings, request.found
     if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
         return judge(_confirm(config, found, observer), config)
     decoders = SharedPool(limits=Limits(config.max_file_size, config.max_pixels))
@@ -133,18 +123,6 @@ def run_extraction(
         observer.leave(workers.local)
         raise
     return judge(record, config)
-
-
-def _check_config(config: ExtractConfig, workers: Workers) -> ExtractConfig:
-    """Check all that can be checked before the model is looked at."""
-    if is_dataflow(workers.options):
-        prepare_dataflow(config.places, config.model, workers.options)
-    if asks_for_gpu(workers.options):
-        config = replace(config, model=replace(config.model, device="gpu"))
-    FileSystems.set_options(workers.options)
-    if not (workers.local or workers.threads):
-        config.source.check_shared()
-    return config.check()
 
 
 def load_to_launch(config: ModelConfig, local: bool) -> FeatureModel:
@@ -196,6 +174,7 @@ def _run_holding(job: Job, hold: Hold, observer: Observer) -> RunRecord:
     for note in (*found.notes, *config.source.notes):
         observer.tell(note)
     begun = _begin(job, hold, found)
+    _tell_details(begun.record, config, observer)
     pipeline = beam.Pipeline(runner=job.workers.runner, options=job.workers.options)
     build_pipeline(pipeline, config, job.model, job.decoders, begun)
     run_pipeline(pipeline, job.workers, job.decoders, begun, hold, observer)
@@ -239,6 +218,19 @@ def _free(layout: Layout, hold: Hold) -> RunRecord:
     return record
 
 
+def _tell_details(record: RunRecord, config: ExtractConfig, observer: Observer) -> None:
+    """Tell who wants to hear more what the run is."""
+    names = " ".join(record.input.names)
+    settings = record.settings
+    observer.detail(f"input: {record.input.source} {names}")
+    observer.detail(
+        f"model: {record.model}, {record.input_size} x {record.input_size} pixels to "
+        f"{record.dimension} numbers, {settings.engine} {settings.precision}, fingerprint "
+        f"{settings.fingerprint}"
+    )
+    observer.detail(f"output: {config.output}, by {record.runner}")
+
+
 def _begin(job: Job, hold: Hold, found: FoundOutput) -> Begun:
     """Claim the output folder, and return all that is known before the pipeline starts."""
     layout = job.config.layout
@@ -277,7 +269,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
         spec_source=model.source,
         input_size=model.input_size,
         weights=model.weights,
-        input=InputRecord(config.source.kind, config.source.describe()),
+        input=_describe_input(config.source),
         batch_size=config.model.batch_size,
         chunk_size=config.chunk_size,
         runner=job.workers.name,
@@ -290,10 +282,14 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
     )
 
 
+def _describe_input(source: Source) -> InputRecord:
+    return InputRecord(source.kind, source.describe(), limit=source.limit)
+
+
 def _is_run_of(record: RunRecord, job: Job) -> bool:
     """Tell whether the latest run of a dataset was asked for with the same input and settings."""
-    source, latest = job.config.source, record.latest
-    named = InputRecord(source.kind, source.describe(), latest.input.digest)
+    latest = record.latest
+    named = replace(_describe_input(job.config.source), digest=latest.input.digest)
     is_append = latest.generation > 0
     return (latest.settings, latest.input) == (job.settings, named) and (
         is_append == job.config.append
@@ -316,15 +312,21 @@ def _confirm(config: ExtractConfig, found: FoundOutput, observer: Observer) -> R
     run = found.run
     if not found.claim:  # Else they are of half an append, or of what is to replace the dataset.
         clear_work(config.layout)
-    now = account_inputs(config.source.list_images())
+    now = account_inputs(ref for ref in config.source.list_all() if isinstance(ref, ImageRef))
     if f"{now.input_digest:064x}" != run.input.digest:
+        limits = f"{_name_limit(run.input.limit)} then, {_name_limit(config.source.limit)} now, "
         raise OutputError(
             f"{config.output} holds a finished dataset of another input: "
-            f"{run.counts.inputs:,} images then, {now.inputs:,} now, or files that have "
-            "changed; add what is new with `append=True`, replace the dataset with "
-            "`overwrite=True`, or choose another `output`"
+            f"{run.counts.inputs:,} images then, {now.inputs:,} now, "
+            + (limits if run.input.limit != config.source.limit else "")
+            + "or files that have changed; add what is new with `append=True`, replace the dataset "
+            "with `overwrite=True`, or choose another `output`"
         )
     observer.conclude(
         f"{config.output} is finished already: same input, same settings; nothing to do"
     )
     return run
+
+
+def _name_limit(limit: int | None) -> str:
+    return "no `limit`" if limit is None else f"`limit={limit}`"

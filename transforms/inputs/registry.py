@@ -57,4 +57,6 @@ def make_source(arguments: Mapping[str, Any]) -> Source:
     }
     if arguments.get("allow_empty"):
         options["allow_empty"] = True
+    if arguments.get("limit") is not None:
+        options["limit"] = arguments["limit"]
     return chosen(make_names(arguments[chosen.kind]), **options)
