@@ -12,7 +12,7 @@ import apache_beam as beam
 
 from beamvec import __version__
 from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
-from beamvec.embeddings.run_record import InputRecord, RunRecord, Settings, Timings
+from beamvec.embeddings.run_record import RunRecord, Settings, Timings
 from beamvec.errors import InputError, OutputError, PipelineError
 from beamvec.pipeline.run.belongings import clear_work
 from beamvec.pipeline.run.claim import Claim, read_claim
@@ -32,12 +32,11 @@ from beamvec.pipeline.run.lock import check_held, hold_output
 from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import Progress
 from beamvec.pipeline.run.publish import forget, publish
-from beamvec.pipeline.run.request import check_config, settle_request
+from beamvec.pipeline.run.request import check_config, describe_input, name_model, settle_request
 from beamvec.pipeline.run.runners import check_reachable
 from beamvec.pipeline.run.running import run_pipeline
 from beamvec.pipeline.run.stopwatch import Stopwatch
 from beamvec.pipeline.run.workers import Workers
-from beamvec.redact import redact
 from beamvec.transforms.decoding.limits import Limits
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.embedding.examine import examine_model
@@ -46,7 +45,6 @@ from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.doubt import MAX_REAL
 from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.inference.registry import ENGINES
-from beamvec.transforms.inputs.source import Source
 from beamvec.transforms.planning.plan import account_inputs
 from beamvec.transforms.records.images import ImageRef
 
@@ -260,7 +258,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
     engine = ENGINES[config.model.engine or ""]
     return RunRecord(
         settings=job.settings,
-        model=redact(config.model.handle),
+        model=name_model(config.model.handle),
         dimension=model.dimension,
         version=__version__,
         generation=found.next_generation if config.append else 0,
@@ -269,7 +267,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
         spec_source=model.source,
         input_size=model.input_size,
         weights=model.weights,
-        input=_describe_input(config.source),
+        input=describe_input(config.source),
         batch_size=config.model.batch_size,
         chunk_size=config.chunk_size,
         runner=job.workers.name,
@@ -282,14 +280,13 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
     )
 
 
-def _describe_input(source: Source) -> InputRecord:
-    return InputRecord(source.kind, source.describe(), limit=source.limit)
-
-
 def _is_run_of(record: RunRecord, job: Job) -> bool:
     """Tell whether the latest run of a dataset was asked for with the same input and settings."""
     latest = record.latest
-    named = replace(_describe_input(job.config.source), digest=latest.input.digest)
+    then = latest.input
+    named = describe_input(job.config.source)
+    # The digest is known later, and from where it was read makes it no other input.
+    named = replace(named, digest=then.digest, folder=then.folder, options=then.options)
     is_append = latest.generation > 0
     return (latest.settings, latest.input) == (job.settings, named) and (
         is_append == job.config.append
@@ -322,8 +319,10 @@ def _confirm(config: ExtractConfig, found: FoundOutput, observer: Observer) -> R
             + "or files that have changed; add what is new with `append=True`, replace the dataset "
             "with `overwrite=True`, or choose another `output`"
         )
+    failed = run.counts.failures
     observer.conclude(
         f"{config.output} is finished already: same input, same settings; nothing to do"
+        + (f", but {failed:,} images failed: `append=True` tries them again" if failed else "")
     )
     return run
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from apache_beam.io.filesystems import FileSystems
 
-from beamvec.embeddings.run_record import Settings
+from beamvec.embeddings.run_record import InputRecord, Settings
 from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.dataflow import asks_for_gpu, is_dataflow, prepare_dataflow
 from beamvec.pipeline.run.folder import FoundOutput, find_output
 from beamvec.pipeline.run.workers import Workers
+from beamvec.redact import redact
+from beamvec.transforms.files import storage
+from beamvec.transforms.files.readers import path_of
+from beamvec.transforms.inference import hub
 from beamvec.transforms.inference.description import describe_model
 from beamvec.transforms.inference.model_files import ModelFiles
+from beamvec.transforms.inputs.kept import STANDARD_INPUT
+from beamvec.transforms.inputs.source import Source
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,26 @@ class Request:
     workers: Workers
     settings: Settings
     found: FoundOutput
+
+
+def describe_input(source: Source) -> InputRecord:
+    """Return what `run.json` says of an input before it is listed."""
+    names = tuple(map(_make_full, source.describe()))
+    return InputRecord(
+        source.kind, names, limit=source.limit, folder=source.folder, options=source.kept_options
+    )
+
+
+def name_model(handle: str) -> str:
+    """Return a model's handle as it means the same from every folder, without a password."""
+    return redact(handle if hub.is_on_hub(handle) else _make_full(handle))
+
+
+def _make_full(name: str) -> str:
+    path = path_of(name)
+    if name == STANDARD_INPUT or not storage.is_local(path):
+        return name
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def settle_request(config: ExtractConfig, workers: Workers) -> Request:

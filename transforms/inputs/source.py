@@ -29,12 +29,14 @@ class Option(NamedTuple):
         metavar: stands for the value in the help; None for a flag without one, which means True.
         help: a line.
         parse: makes the value of the flag's text.
+        finds: whether it says where images are, so that `run.json` keeps it.
     """
 
     name: str
     metavar: str | None
     help: str
     parse: Callable[[str], Any] = str
+    finds: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,24 @@ class Source(ABC):
         """Return what is listed in parallel: with a limit, one part."""
         return self.split() if self.limit is None else [self]
 
+    def find_images(self, uris: Sequence[str]) -> list[ImageRef]:
+        """Return refs of images of a dataset, with what this input knows of where they are.
+
+        Raises:
+            InputError or OSError: if the input has to be read for that, and cannot be.
+        """
+        return [self.find_again(ImageRef(uri)) for uri in uris]
+
+    @property
+    def finds_by_names(self) -> bool:
+        """Whether images are found in what `names` say, and not by their uris alone."""
+        return False
+
+    @property
+    def folder(self) -> str:
+        """Where the relative paths in it count from; empty where there are none."""
+        return ""
+
     def split(self: _Source) -> list[_Source]:
         """Split into parts that can be listed in parallel."""
         return [self.with_names((name,)) for name in self.names]
@@ -148,6 +168,12 @@ class Source(ABC):
     def run_key(ref: ImageRef) -> tuple[str, int]:  # noqa: ARG004 For those who need it.
         """Return what run of neighbours an image is in; a chunk is of one run."""
         return "", 0
+
+    @property
+    def kept_options(self) -> dict[str, str]:
+        """What says where images are, beside the names; what is not given is left out."""
+        values = {each.name: getattr(self, each.name) for each in self.options if each.finds}
+        return {name: str(value) for name, value in values.items() if value}
 
     def describe(self) -> tuple[str, ...]:
         """Return the names as they may be shown, without passwords."""
