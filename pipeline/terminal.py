@@ -6,8 +6,11 @@ the cursor, forge lines or hide text, so what is not printable is shown as an es
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
@@ -24,6 +27,18 @@ def show_json(value: Any, in_a_line: bool = False) -> None:
         value, indent=indent
     )  # In ASCII, with escapes for all control characters but one.
     print(text.replace("\x7f", "\\u007f"))
+
+
+def show_csv(names: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print a table as CSV on standard output, for another program; on a terminal, printable."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    if sys.stdout.isatty():
+        show(*text.getvalue().splitlines())
+    else:
+        print(text.getvalue(), end="")
 
 
 def show_script(text: str) -> None:

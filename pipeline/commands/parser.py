@@ -26,6 +26,9 @@ PARENT_FOLDER = "parent-folder"
 HEADS = ("linear", "mlp")
 """Classifiers for a probe."""
 
+STAGES = ("read", "decode", "infer")
+"""Where an image can fail."""
+
 SHELLS = ("bash", "zsh")
 """Those that a script is made for."""
 
@@ -118,6 +121,7 @@ def build_parser() -> _Parser:
     extract_flags.add_job(doctor, required=False)
     inspect = _add_reader(commands, "inspect", "show what is in a dataset")
     inspect.add_argument("--verify", action="store_true", help="read everything and check it")
+    _add_failures(commands)
     _add_search(commands)
     _add_probe(commands)
     _add_duplicates(commands)
@@ -139,6 +143,29 @@ def _add_reader(commands: _Commands, name: str, help_: str) -> _Parser:
 def _add_outputs(command: _Parser, page: str) -> None:
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     command.add_argument("--html", metavar="FILE", help=page)
+
+
+def _add_failures(commands: _Commands) -> None:
+    failures = _add_reader(
+        commands, "failures", "list the images that could not be embedded, and why"
+    )
+    form = failures.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print CSV, with all columns")
+    form.add_argument("--json", action="store_true", help="print JSON, likewise")
+    failures.add_argument(
+        "--stage", choices=STAGES, action="append", help="only those of this stage; repeatable"
+    )
+    failures.add_argument(
+        "--copy-to",
+        metavar="DIR",
+        help="copy their files there, as far as they can be read, out of containers and from URLs "
+        "too; no file that is there is changed",
+    )
+    failures.add_argument(
+        "--allow-private-hosts",
+        action="store_true",
+        help="copy from URLs in private networks and on this machine too",
+    )
 
 
 def _add_search(commands: _Commands) -> None:

@@ -164,7 +164,12 @@ def _shares(timings: Timings) -> str:
 def _errors(record: RunRecord, output: str) -> list[str]:
     top = record.describe_failures()[:_TOP_ERRORS]
     lines = [_line("" if i else "top errors", text) for i, text in enumerate(top)]
-    return [*lines, _line("", failures_folder(output) + " says which and why")] if lines else []
+    return [*lines, _line("", advise_failures(output))] if lines else []
+
+
+def advise_failures(output: str) -> str:
+    """Say what tells which images of a dataset failed."""
+    return f"beamvec failures {shlex.quote(output)} says which and why"
 
 
 def failures_folder(output: str) -> str:
