@@ -21,7 +21,7 @@ setup(
     package_data={"beamvec": ["py.typed"], "beamvec.pipeline.pages": ["templates/*"]},
     entry_points={
         "console_scripts": [
-            "beamvec = beamvec.pipeline.commands.main:main",
+            "beamvec = beamvec.pipeline.commands.start:run",
             "beamvec-worker = beamvec.pipeline.run.worker:main",
         ]
     },
@@ -33,6 +33,7 @@ setup(
         "numpy>=2.0,<2.5",
         "Pillow>=11.3,<13",
         "tqdm>=4.66,<5",
+        "shtab>=1.7,<2",
         "threadpoolctl>=3.5,<4",
         "packaging>=24,<27",
         "urllib3>=2.2.1,<3",

@@ -6,10 +6,12 @@ each name is loaded when it is first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+# As mypy knows it: to import typing takes longer than all before the command heeds Ctrl-C.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from beamvec.embeddings import (
         Batch,
         Dataset,
@@ -84,6 +86,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     home = importlib.import_module(_HOMES.get(name, "beamvec.errors"))
     value = globals()[name] = getattr(home, name)
     return value

@@ -2,7 +2,7 @@
 
 import sys
 
-from beamvec.pipeline.commands.main import main
+from beamvec.pipeline.commands.start import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

@@ -91,13 +91,19 @@ class InputRecord:
 
     Attributes:
         source: the kind of input, such as `manifest`.
-        names: its files, folders or patterns, without passwords.
+        names: its files, folders or patterns, local ones with their full paths, without passwords.
         digest: SHA-256, in hex, over all images in any order; empty until they are listed.
+        limit: how many of its images were taken at most, None for all.
+        folder: where relative paths in it count from; empty where there are none.
+        options: what else says where images are, such as `uri_column`.
     """
 
     source: str = ""
     names: tuple[str, ...] = ()
     digest: str = ""
+    limit: int | None = None
+    folder: str = ""
+    options: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -197,7 +203,7 @@ class RunRecord:
 
     Attributes:
         settings: what changes a byte of the dataset.
-        model: the model's handle, without a password.
+        model: the model's handle, of a path the full one, without a password.
         dimension: D, the length of an embedding.
         counts: what became of the images.
         version: of beamvec.

@@ -6,8 +6,12 @@ the cursor, forge lines or hide text, so what is not printable is shown as an es
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
+from collections.abc import Iterable
+from datetime import datetime, timezone
 from typing import Any, TextIO
 
 
@@ -16,15 +20,49 @@ def show(*lines: str) -> None:
     _write(sys.stdout, lines, "\n")
 
 
-def show_json(value: Any) -> None:
+def show_json(value: Any, in_a_line: bool = False) -> None:
     """Print a value as JSON on standard output."""
-    text = json.dumps(value, indent=2)  # In ASCII, with escapes for all control characters but one.
+    indent = None if in_a_line else 2
+    text = json.dumps(
+        value, indent=indent
+    )  # In ASCII, with escapes for all control characters but one.
     print(text.replace("\x7f", "\\u007f"))
+
+
+def show_csv(names: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Print a table as CSV on standard output, for another program; on a terminal, printable."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    if sys.stdout.isatty():
+        show(*text.getvalue().splitlines())
+    else:
+        print(text.getvalue(), end="")
+
+
+def show_script(text: str) -> None:
+    """Print a text of beamvec's own on standard output as it is, for another program."""
+    print(text)
 
 
 def warn(*lines: str, end: str = "\n") -> None:
     """Print lines on standard error, at once."""
     _write(sys.stderr, lines, end)
+
+
+def log_json(event: str, message: str, level: str = "info", **values: Any) -> None:
+    """Print a line of a log on standard error, at once: a JSON object.
+
+    Args:
+        event: what kind of line it is, such as `progress`.
+        message: the line as people read it.
+        level: info, warning or error.
+        values: what else is known, as JSON has it.
+    """
+    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    line = {"time": now, "level": level, "event": event, "message": message, **values}
+    print(json.dumps(line).replace("\x7f", "\\u007f"), file=sys.stderr, flush=True)
 
 
 def make_printable(line: str) -> str:

@@ -96,7 +96,7 @@ def test_what_cannot_work_is_refused_in_one_line(changes, message, capsys, monke
     def no_work(*_):
         raise AssertionError("work has started")
 
-    monkeypatch.setattr("beamvec.pipeline.run.launch.ModelFiles.fetch", no_work)
+    monkeypatch.setattr("beamvec.pipeline.run.request.ModelFiles.fetch", no_work)
     monkeypatch.setattr("beamvec.pipeline.run.launch.ExtractConfig.check", no_work)
     assert main(command(changes)) == 2
     error = capsys.readouterr().err

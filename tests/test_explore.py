@@ -367,3 +367,27 @@ def test_a_dataset_without_rows_has_a_report(tmp_path, extract, capsys):
     assert main(["search", out, "--image", str(tmp_path / "in" / "broken.jpg")]) == 2
     assert main(["probe", out, "--labels", "parent-folder"]) == 2
     assert "gives 0 class(es)" in capsys.readouterr().err
+
+
+def test_pages_have_pictures_from_any_folder_or_say_why_not(extract, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for seed in range(6):
+        samples.make_image(seed).save(folder / f"{seed}.png")
+    rows = "".join(f"{seed}.png\n" for seed in range(6))
+    (folder / "m.csv").write_text(f"uri\n{rows}")
+    monkeypatch.chdir(folder)
+    assert extract("--manifest", "m.csv") == 0
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "page.html"
+    for command in (["report"], ["search", "--uri", "0.png"], ["duplicates", "--threshold", "0.1"]):
+        capsys.readouterr()
+        assert main([command[0], "out", *command[1:], "--html", str(page)]) == 0
+        assert "no picture" not in capsys.readouterr().out
+        assert 'src="data:image/webp' in page.read_text()
+    (folder / "1.png").unlink()
+    (folder / "2.png").write_text("no image")
+    assert main(["search", "out", "--uri", "0.png", "--html", str(page)]) == 0
+    told = "2 of 6 images have no picture: 1 not decodable any more, 1 not there any more"
+    assert capsys.readouterr().out.splitlines()[-1] == told
+    assert told in page.read_text()

@@ -14,7 +14,7 @@ from beamvec.embeddings import schema
 from beamvec.embeddings.schema import Column
 from beamvec.errors import InputError
 from beamvec.model_spec import ModelSpec
-from beamvec.pipeline.commands import doctor, parser
+from beamvec.pipeline.commands import doctor, extract_flags
 from beamvec.pipeline.commands.main import main
 from beamvec.transforms.inference.engine import CompiledModel, Engine
 from beamvec.transforms.inference.registry import ENGINES
@@ -48,7 +48,7 @@ class JsonLines(Source):
 @pytest.fixture
 def json_lines(monkeypatch):
     sources = (*registry.SOURCES, JsonLines)
-    for module in (registry, parser, doctor):
+    for module in (registry, extract_flags, doctor):
         monkeypatch.setattr(module, "SOURCES", sources)
 
 

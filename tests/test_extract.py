@@ -9,12 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 from conftest import hash_files
 
 import samples
+from beamvec.pipeline.commands.main import main
 
 
 def read_run(folder: Path) -> dict:
@@ -100,6 +102,107 @@ def test_ctrl_c_keeps_the_work_and_says_so(model_path, photos, tmp_path):
     assert run.returncode == 130
     assert "the same command goes on" in error
     assert "Traceback" not in error
+
+
+def test_sigterm_keeps_the_work_as_ctrl_c_does(model_path, photos, tmp_path):
+    flags = ["--input", photos / "group0", "--model", model_path, "--output", tmp_path / "out"]
+    command = [sys.executable, "-m", "beamvec", "extract", *flags, "--chunk-size", "1"]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while run.poll() is None and not list((tmp_path / "out").glob("chunks/*.parquet")):
+        time.sleep(0.001)
+    run.send_signal(signal.SIGTERM)
+    _, error = run.communicate(timeout=60)
+    assert (run.returncode, "the same command goes on" in error) == (143, True)
+    assert "Traceback" not in error
+    assert subprocess.run(command, capture_output=True, check=True).returncode == 0
+
+
+def test_a_limit_takes_the_first_images_and_an_append_the_rest(extract, photos, dataset, capsys):
+    names = sorted(map(str, (photos / "group0").glob("*.*")))
+    assert extract("--input", photos / "group0", "--limit", "3") == 0
+    assert sorted(dataset().read_uris()) == names[:3]
+    assert dataset().run.input.limit == 3
+    capsys.readouterr()
+    assert extract("--input", photos / "group0", "--limit", "3") == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert extract("--input", photos / "group0", "--limit", "5") == 2
+    told = capsys.readouterr().err
+    assert "3 images then, 5 now, --limit 3 then, --limit 5 now" in told
+    assert "--append" in told
+    assert extract("--input", photos / "group0", "--limit", "5", "--append") == 0
+    assert sorted(dataset().read_uris()) == names[:5]
+    assert extract("--input", photos / "group0", "--append") == 0
+    assert sorted(dataset().read_uris()) == names
+
+
+def test_a_limit_holds_for_lists_and_containers(extract, photos, tmp_path):
+    uris = sorted(map(str, (photos / "group0").glob("*.jpg")), reverse=True)
+    (tmp_path / "list.txt").write_text("\n".join([uris[0], *uris]))
+    extract("--input-list", tmp_path / "list.txt", "--limit", "3", output=tmp_path / "a")
+    counts = read_run(tmp_path / "a")["counts"]
+    assert (counts["inputs"], counts["embeddings"], counts["duplicates"]) == (3, 2, 1)
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for uri in uris:
+            archive.write(uri, Path(uri).name)
+    extract("--input-zip", tmp_path / "in.zip", "--limit", "2", output=tmp_path / "b")
+    assert read_run(tmp_path / "b")["counts"]["inputs"] == 2
+
+
+def test_half_a_run_goes_on_with_another_limit(extract, photos, dataset):
+    flags = ["--input", photos / "group0", "--chunk-size", "2"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("beamvec.transforms.output.merge.merge_shard", lambda *_: 1 / 0)
+        assert extract(*flags, "--limit", "4") == 3
+    assert extract(*flags, "--limit", "8") == 0
+    assert (len(dataset()), dataset().run.counts.taken_over) == (8, 4)
+
+
+def test_a_dry_run_tells_and_writes_nothing(extract, photos, tmp_path, model_path, capsys):
+    flags = ["--input", photos / "group0", "--limit", "4", "--dry-run"]
+    assert extract(*flags) == 0
+    told = capsys.readouterr().out
+    for word in ("4 images", "the first 4 at most", model_path, "tensorflow, float32", " new\n"):
+        assert word in told
+    assert not (tmp_path / "out").exists()
+    extract("--input", photos / "group0")
+    before = hash_files(tmp_path / "out"), sorted(tmp_path.rglob("*"))
+    capsys.readouterr()
+    assert extract("--input", photos / "group0", "--dry-run", "--overwrite") == 0
+    assert "holds a dataset of 11 embeddings and 0 failures: which would be replaced" in (
+        capsys.readouterr().out
+    )
+    assert extract("--input", photos / "group0", "--dry-run", "--resize", "pad") == 2
+    assert extract("--input", "/nowhere", "--dry-run") == 2
+    assert before == (hash_files(tmp_path / "out"), sorted(tmp_path.rglob("*")))
+
+
+def test_a_dry_run_fetches_no_model(photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    words = ["extract", "--input", str(photos), "--output", str(tmp_path / "out"), "--dry-run"]
+    assert main(words) == 0
+    assert "would be downloaded first" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_quiet_shows_nothing_and_verbose_names_each_failure(extract, photos, capsys):
+    flags = ["--input", photos, "--max-failure-ratio", "1"]
+    assert extract(*flags, "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+    assert extract(*flags, "--overwrite", "--verbose") == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in lines if line.startswith("failed: ")] == [
+        str(photos / name) for name in ("broken.jpg", "empty.png")
+    ]
+    assert any(line.startswith("model: ") for line in lines)
+
+
+def test_a_log_of_json_is_json_to_the_end(extract, photos, capsys):
+    assert extract("--input", photos, "--log-format", "json", "--verbose") == 1
+    shown = capsys.readouterr()
+    lines = [json.loads(line) for line in shown.err.splitlines()]
+    assert [line["event"] for line in lines].count("failed") == 2
+    assert (lines[-1]["level"], "2 of 23" in lines[-1]["message"]) == ("error", True)
+    assert json.loads(shown.out)["counts"]["failures"] == 2
 
 
 def test_half_a_run_whose_chunk_files_were_damaged_ends_with_the_same_bytes(

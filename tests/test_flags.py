@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,8 +22,8 @@ plain = st.text(st.characters(exclude_characters="`"), max_size=12)
         ("use `append=True`", "use --append"),
         ("`chunk_size=0` is out of range", "--chunk-size 0 is out of range"),
         ("`input` is empty", "--input is empty"),
-        ("`input=a b.jpg`: no such file", "--input a b.jpg: no such file"),
-        ("`input=`: no such file", "--input : no such file"),
+        ("`input=a b.jpg`: no such file", "--input 'a b.jpg': no such file"),
+        ("`input=`: no such file", "--input '': no such file"),
         ("`resize=crop`", "`resize=crop`"),
         ("see `beamvec --help`", "see `beamvec --help`"),
         ("`beamvec model export keras:X DIR`", "`beamvec model export keras:X DIR`"),
@@ -39,7 +41,7 @@ def test_what_has_no_backticks_stays(message):
 @given(plain, arguments, values.filter(lambda value: value != "True"), plain)
 def test_an_argument_is_named_wherever_it_stands(before, name, value, after):
     shown = name_flags(f"{before}`{name}={value}`{after}", FLAGS)
-    assert shown == f"{before}{FLAGS[name]} {value}{after}"
+    assert shown == f"{before}{FLAGS[name]} {shlex.quote(value)}{after}"
 
 
 @given(plain, arguments, values)

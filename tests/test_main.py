@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,11 +55,37 @@ def complain(capsys, command: list[str]) -> str:
         (["report", "out", "--htm1", "p"], "--htm1; did you mean --html?"),
         (["extract", *GIVEN, "--max-file-size", "much"], "'much' is no size; write it as 512MB,"),
         (["extract", *GIVEN, "--max-file-size", "0"], "--max-file-size 0 is out of range"),
-        ([], "COMMAND"),
+        (["help", "extarct"], "there is no 'extarct'; did you mean extract?"),
+        (["--verson"], "unknown argument --verson; did you mean --version?"),
+        (["extract", *GIVEN, "--limit", "0"], "--limit 0 is out of range; it takes at least 1"),
+        (["extract", "--input", "my photos", "--output", "o"], "--input 'my photos': no such file"),
     ],
 )
 def test_what_is_mistyped_ends_with_2_and_a_hint(command, told, capsys):
     assert told in complain(capsys, command)
+
+
+@pytest.mark.parametrize(("command", "usage"), [([], "COMMAND"), (["model"], "model [-h] ACTION")])
+def test_a_command_that_is_left_out_ends_with_2_and_the_help(command, usage, capsys):
+    assert main(command) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, usage in shown.err) == ("", True)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["help"], "usage: beamvec [-h]"),
+        (["help", "extract"], "usage: beamvec extract"),
+        (["help", "model", "check"], "usage: beamvec model check"),
+        (["-V"], f"beamvec {__version__}"),
+    ],
+)
+def test_help_and_version_as_people_type_them(words, told, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith(told)
 
 
 @pytest.mark.parametrize(
@@ -177,6 +204,61 @@ def test_ctrl_c_ends_with_130(monkeypatch, capsys):
     monkeypatch.setattr(inspect, "run", interrupt)
     assert main(["inspect", "out"]) == 130
     assert capsys.readouterr().err == "beamvec: stopped\n"
+
+
+def test_sigterm_is_heeded_as_ctrl_c_is(monkeypatch, capsys):
+    def end(_):
+        signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(inspect, "run", end)
+    assert main(["inspect", "out"]) == 143
+    assert capsys.readouterr().err == "beamvec: stopped\n"
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+# Before it, Python's own start raises for Ctrl-C what nobody can catch.
+STARTED = """
+import signal, sys
+from beamvec.pipeline.commands import start
+print(flush=True)
+sys.stdin.readline()
+import pyarrow.parquet
+sys.exit(start.run())
+"""
+
+
+def test_ctrl_c_while_the_command_is_imported_ends_without_a_traceback():
+    run = subprocess.Popen(
+        [sys.executable, "-c", STARTED, "inspect", "/nowhere"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    run.stdout.readline()
+    run.send_signal(signal.SIGINT)
+    _, error = run.communicate(b"\n")
+    assert (run.returncode, error) == (-signal.SIGINT, b"")
+
+
+IGNORED = """
+import signal
+from beamvec.pipeline.commands import start
+assert start.run() == 2
+print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)
+"""
+
+
+def test_where_ctrl_c_is_turned_off_it_stays_so():
+    run = subprocess.run(
+        [sys.executable, "-c", IGNORED, "inspect", "/nowhere"],
+        capture_output=True,
+        text=True,
+        check=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
+    assert run.stdout == "True\n"
 
 
 @pytest.mark.parametrize("module", ["beamvec", "beamvec.pipeline.commands.main"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -9,9 +10,9 @@ import time
 import pytest
 
 from beamvec.embeddings.layout import Layout
-from beamvec.pipeline.commands.extract import Terminal
+from beamvec.pipeline.commands.watching import Terminal
 from beamvec.pipeline.run.observer import Observer
-from beamvec.pipeline.run.progress import ChunkWatcher, Progress
+from beamvec.pipeline.run.progress import ChunkWatcher, FailedImage, Progress
 
 
 @pytest.fixture
@@ -66,6 +67,39 @@ def test_a_terminal_is_told_beside_the_result(capsys):
     terminal.busy("loading")  # For a terminal only, which this is not.
     terminal.conclude("nothing to do")
     assert capsys.readouterr() == ("nothing to do\n", "a note\n")
+
+
+def test_a_quiet_terminal_shows_what_is_wrong_only(watcher, work, capsys):
+    terminal = Terminal(quiet=True)
+    terminal.busy("loading")
+    terminal.watch(watcher, work, 0.02)
+    terminal.detail("a detail")
+    terminal.conclude("nothing to do")
+    terminal.tell("WARNING: look")
+    assert capsys.readouterr() == ("", "WARNING: look\n")
+
+
+def test_a_terminal_names_flags_as_they_are_typed(capsys):
+    Terminal(flags={"append": "--append"}).conclude("add `append=True`")
+    assert capsys.readouterr().out == "add --append\n"
+
+
+def test_a_log_of_json_has_a_line_each(watcher, work, monkeypatch, capsys):
+    monkeypatch.setattr("beamvec.pipeline.run.progress.LINE_EVERY_S", 0.02)
+    terminal = Terminal(verbose=True, as_json=True)
+    terminal.tell("WARNING: look")
+    terminal.detail("this\nand that")
+    terminal.fail(FailedImage("a.jpg", "read", "OSError", "gone"))
+    terminal.fail(FailedImage("a.jpg", "read", "OSError", "gone"))
+    terminal.watch(watcher, work, 0.02)
+    shown = capsys.readouterr()
+    lines = [json.loads(line) for line in shown.err.splitlines()]
+    assert shown.out == ""
+    assert all({"time", "level", "event", "message"} <= line.keys() for line in lines)
+    kinds = [(line["event"], line["level"]) for line in lines]
+    assert kinds[:3] == [("note", "warning"), ("detail", "info"), ("failed", "warning")]
+    assert lines[2]["uri"] == "a.jpg"
+    assert set(kinds[3:]) == {("progress", "info")}
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from beamvec.errors import ArgumentError
-from beamvec.pipeline.commands.parser import build_parser, flag_of
+from beamvec.pipeline.commands.flags import flag_of
+from beamvec.pipeline.commands.parser import build_parser
 from beamvec.pipeline.run import config
 from beamvec.pipeline.run.config import make_config, make_model_config
-from beamvec.transforms.inference.config import ModelConfig
+from beamvec.transforms.inference.config import DEFAULT_MODEL, ModelConfig
 from beamvec.transforms.inputs.manifest import Manifest
 from beamvec.transforms.inputs.patterns import Patterns
 from beamvec.transforms.inputs.registry import SOURCES
@@ -54,6 +55,7 @@ def test_flags_left_out_are_the_defaults_of_the_library():
         (["--input", "b", "c", "--append"], "source", Patterns(("a", "b", "c"))),
         (["--input", "b", "--append", "--input", "c"], "source", Patterns(("a", "b", "c"))),
         (["--allow-empty"], "source", Patterns(("a",), allow_empty=True)),
+        (["--limit", "5"], "source", Patterns(("a",), limit=5)),
     ],
 )
 def test_every_flag_ends_in_its_field(flags, field, value):
@@ -106,7 +108,6 @@ def test_flags_are_never_abbreviated(flag):
         (["search", "out"], "one of the arguments --image --uri is required"),
         (["search", "out", "--uri", "a", "--image", "b"], "not allowed with"),
         (["report", "out"], "--html"),
-        (["model"], "ACTION"),
     ],
 )
 def test_mistakes_are_usage_errors_that_name_the_command(command, told):
@@ -120,9 +121,25 @@ def test_doctor_takes_what_extract_takes_and_needs_none_of_it():
     assert make_model_config(vars(args)) == ModelConfig()
 
 
-@pytest.mark.parametrize("command", ["extract", "doctor", "inspect", "search", "probe", "model"])
-def test_every_command_has_help(command, capsys):
+def read_help(command, capsys):
+    """Return what `beamvec COMMAND --help` prints."""
     with pytest.raises(SystemExit) as end:
         build_parser().parse_args([command, "--help"])
     assert end.value.code == 0
-    assert f"usage: beamvec {command}" in capsys.readouterr().out
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["extract", "doctor", "inspect", "search", "probe", "model"])
+def test_every_command_has_help(command, capsys):
+    assert f"usage: beamvec {command}" in read_help(command, capsys)
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200"])
+def test_help_of_extract_has_groups_an_example_and_whole_urls(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = read_help("extract", capsys).splitlines()
+    groups = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert groups == ["options:", "input:", "model:", "output:", "running:", "Beam:", "example:"]
+    assert any(line.endswith(f"({DEFAULT_MODEL})") for line in lines)
+    example = next(line for line in lines if line.startswith("  beamvec extract"))
+    assert build_parser().parse_args(example.split()[1:]).limit == 100

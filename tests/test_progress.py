@@ -57,6 +57,16 @@ def test_progress_is_counted_from_chunk_files(add_chunk, tmp_path):
     assert watcher.poll() == Progress(6, 3, 10)
 
 
+def test_failed_images_are_named_as_they_are_counted(add_chunk, tmp_path):
+    heard = []
+    watcher = ChunkWatcher(Layout(str(tmp_path)), on_failed=heard.append)
+    add_chunk("a", 3, 1)
+    add_chunk("b", 2, 0)
+    watcher.poll()
+    watcher.poll()
+    assert heard == [("a3", "read", "OSError", "gone")]
+
+
 def test_lines_where_there_is_no_terminal(add_chunk, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(progress, "LINE_EVERY_S", 0.02)
     write_file(str(tmp_path / "chunks" / "total.json"), b'{"images": 10}')

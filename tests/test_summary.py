@@ -48,14 +48,14 @@ def test_a_good_run_is_told_in_a_few_lines():
 
 def test_failures_are_named_the_most_frequent_first():
     counts = Counts(inputs=1028, embeddings=1000, failures=28)
-    shown = summarize(replace(RECORD, counts=counts, failures=FAILURES), "gs://b/out/")
+    shown = summarize(replace(RECORD, counts=counts, failures=FAILURES), "gs://b/out")
     assert "  failed       28  (2.72%)" in shown
     first, *_ = (line for line in shown if "top errors" in line)
     assert first.endswith("7 x read: cause 7")
     text = "\n".join(shown)
     assert "cause 3" in text
     assert "cause 2" not in text
-    assert "gs://b/out/failures says which and why" in text
+    assert "beamvec failures gs://b/out says which and why" in text
 
 
 @pytest.mark.parametrize(

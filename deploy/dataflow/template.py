@@ -14,7 +14,8 @@ from beamvec.pipeline.commands.main import main
 OWN = (
     *("input", "input_list", "manifest", "uri_column", "id_column", "csv_encoding", "base_folder"),
     *("manifest_columns", "input_parquet", "image_column", "input_tar", "input_tfrecord"),
-    *("image_feature", "input_zip", "user_agent", "connections_per_host", "fetch_timeout", "xla"),
+    *("image_feature", "input_zip", "limit", "user_agent", "connections_per_host", "fetch_timeout"),
+    "xla",
     *("output", "model", "resize", "color_profile", "precision", "engine", "batch_size"),
     *("chunk_size", "rows_per_shard", "max_file_size", "max_pixels", "max_failure_ratio"),
     "calibration_images",

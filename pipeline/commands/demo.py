@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import importlib.util
 import os
+import shlex
 import shutil
 import sys
 import threading
@@ -62,12 +63,12 @@ def main() -> int:
         return 2
     dataset = str(OUTPUT / "dataset")
     command = ["extract", "--input", images, "--model", model, "--output", dataset]
-    show(f"beamvec {' '.join(command)}")
+    show(f"beamvec {shlex.join(command)}")
     code = beamvec([*command, "--overwrite"])
     if code <= 1:
         show(*describe_neighbours(open_dataset(dataset)))
         page = str(OUTPUT / "report.html")
-        show(f"beamvec report {dataset} --html {page}")
+        show(f"beamvec {shlex.join(['report', dataset, '--html', page])}")
         beamvec(["report", dataset, "--html", page])
     return code
 

@@ -24,8 +24,7 @@ from packaging.specifiers import SpecifierSet
 
 from beamvec import __version__
 from beamvec.errors import ArgumentError, BeamvecError
-from beamvec.pipeline.commands.flags import name_flags
-from beamvec.pipeline.commands.parser import flag_of
+from beamvec.pipeline.commands.flags import flag_of, name_flags
 from beamvec.pipeline.terminal import show
 from beamvec.pipeline.units import format_duration, format_size
 from beamvec.redact import redact

@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(*_describe(groups, len(dataset), args.threshold))
     if args.html:
-        _write_sheet(args, groups, len(dataset))
+        _write_sheet(args, groups, dataset)
     return 0
 
 
@@ -139,7 +139,7 @@ def _headline(groups: list[dict[str, Any]], rows: int, threshold: float) -> str:
     )
 
 
-def _write_sheet(args: argparse.Namespace, groups: list[dict[str, Any]], rows: int) -> None:
+def _write_sheet(args: argparse.Namespace, groups: list[dict[str, Any]], dataset: Dataset) -> None:
     from beamvec.pipeline.pages.page import render, write_page
     from beamvec.pipeline.pages.thumbnails import make_thumbnails
 
@@ -147,13 +147,14 @@ def _write_sheet(args: argparse.Namespace, groups: list[dict[str, Any]], rows: i
         {**group, "images": group["images"][:_SHEET_IMAGES], "count": len(group["images"])}
         for group in groups[:_SHEET_GROUPS]
     ]
-    thumbnails = make_thumbnails([image["uri"] for group in shown for image in group["images"]])
+    uris = [image["uri"] for group in shown for image in group["images"]]
+    thumbnails = make_thumbnails(uris, dataset)
     page = render(
         "duplicates.html",
         dataset=args.dir,
-        headline=_headline(groups, rows, args.threshold),
+        headline=_headline(groups, len(dataset), args.threshold),
         groups=shown,
         more=len(groups) - len(shown),
         thumbnails=thumbnails,
     )
-    write_page(args.html, page)
+    write_page(args.html, page, thumbnails.describe_missed())

@@ -1,15 +1,25 @@
-"""Messages of the library, which name arguments of Python, as those of the command line."""
+"""Arguments of Python as flags: their names, and messages of the library that name them."""
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 
 _ARGUMENT = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 
 
+def flag_of(argument: str) -> str:
+    """Return the flag of an argument.
+
+    >>> flag_of("input_list")
+    '--input-list'
+    """
+    return "--" + argument.replace("_", "-")
+
+
 def name_flags(message: str, flags: Mapping[str, str]) -> str:
-    """Write the arguments that a message names in backticks as flags.
+    """Write the arguments that a message names in backticks as flags, as a shell takes them.
 
     Args:
         message: of an error of beamvec.
@@ -19,6 +29,8 @@ def name_flags(message: str, flags: Mapping[str, str]) -> str:
     'use --append or `chunk_size=9`'
     >>> name_flags("say `spec=pool=mean`", {"pool": "--pool"})  # As `beamvec model spec` has it.
     'say --pool mean'
+    >>> name_flags("`input=my photos`: nothing there", {"input": "--input"})
+    "--input 'my photos': nothing there"
     """
 
     def name(match: re.Match[str]) -> str:
@@ -27,6 +39,8 @@ def name_flags(message: str, flags: Mapping[str, str]) -> str:
             argument, _, value = (value or "").partition("=")
         if argument not in flags:
             return match[0]
-        return flags[argument] + (f" {value}" if value not in (None, "True") else "")
+        if value in (None, "True"):
+            return flags[argument]
+        return f"{flags[argument]} {shlex.quote(value)}"
 
     return _ARGUMENT.sub(name, message)

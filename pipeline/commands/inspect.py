@@ -10,7 +10,7 @@ from beamvec.embeddings.parts import Part
 from beamvec.embeddings.unlisted import Unlisted
 from beamvec.embeddings.verify import Contents, check_dataset, examine
 from beamvec.errors import DatasetError
-from beamvec.pipeline.commands.summary import describe_accounts
+from beamvec.pipeline.commands.summary import advise_failures, describe_accounts
 from beamvec.pipeline.terminal import show, warn
 from beamvec.pipeline.units import format_size
 
@@ -55,6 +55,7 @@ def inspect(dataset: Dataset, exactly: bool) -> list[str]:
     contents = examine(dataset, None if exactly else SAMPLED_GROUPS)
     lines = [f"{name:<12} {text}" for name, text in describe_dataset(dataset, contents).items()]
     errors = dataset.run.describe_failures()
+    errors += [advise_failures(str(dataset))] if errors else []
     return lines + [f"{'' if i else 'errors':<12} {e}" for i, e in enumerate(errors)]
 
 

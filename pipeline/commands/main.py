@@ -1,4 +1,4 @@
-"""The command `beamvec`, also `python -m beamvec`.
+"""The command `beamvec`, also `python -m beamvec`; see `start` for what comes before.
 
 Only what is light is imported at the top, so that Ctrl-C finds `main` at work.
 """
@@ -19,15 +19,15 @@ from beamvec.errors import (
     TooManyFailuresError,
 )
 from beamvec.pipeline.commands.flags import name_flags
+from beamvec.pipeline.commands.signals import code_of_stop, heed_signals
 from beamvec.pipeline.commands.streams import is_cut_off, open_streams, settle_streams
 from beamvec.pipeline.silence import silence, speak
-from beamvec.pipeline.terminal import warn
+from beamvec.pipeline.terminal import log_json, warn
 from beamvec.redact import redact
 
 _TAKE_BEAM_FLAGS = ("extract", "doctor")
 _LOAD_MUCH = (*_TAKE_BEAM_FLAGS, "model")
 
-_INTERRUPTED = 128 + 2
 _CUT_OFF = 128 + 13
 """What a shell shows for a command that SIGPIPE has ended."""
 
@@ -38,6 +38,7 @@ class _CommandLine:
     def __init__(self) -> None:
         self.flags: dict[str, str] = {}
         self.verbose = False
+        self.logs_json = False
 
     def run(self, argv: Sequence[str] | None) -> int:
         """Parse the arguments and run the command."""
@@ -46,8 +47,11 @@ class _CommandLine:
 
         parser = build_parser()
         self.flags = parser.flags
+        words = list(sys.argv[1:] if argv is None else argv)
+        if words[:1] == ["help"]:
+            words = [*words[1:], "--help"]
         try:
-            args, rest = parser.parse_known_args(argv)
+            args, rest = parser.parse_known_args(words)
         except SystemExit:  # The end of --help and --version.
             sys.stdout.flush()
             raise
@@ -56,7 +60,11 @@ class _CommandLine:
         if rest and not takes_beam_flags:
             hint = did_you_mean(rest[0].split("=")[0], self.flags.values())
             raise ArgumentError(f"unknown argument {rest[0]}{hint or '; see `beamvec --help`'}")
-        self.verbose = args.verbose
+        if args.command is None or getattr(args, "action", "") is None:
+            args.parser.print_help(sys.stderr)
+            return 2
+        self.verbose = getattr(args, "verbose", False)
+        self.logs_json = getattr(args, "log_format", "") == "json"
         (speak if self.verbose else silence)()
         module = _import_command(args.command)
         code: int = module.run(args, rest) if takes_beam_flags else module.run(args)
@@ -74,38 +82,51 @@ def _import_command(name: str) -> ModuleType:
     return importlib.import_module(f"beamvec.pipeline.commands.{name}")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, heed_ctrl_c: bool = False) -> int:
     """Run a command and return its exit code, whatever happens.
 
     Args:
         argv: the command line without the program's name; None takes it from the process.
+        heed_ctrl_c: whether Ctrl-C had its plain effect until now.
     """
-    open_streams()
-    command = _CommandLine()
+    with heed_signals(heed_ctrl_c):
+        return _run(_CommandLine(), argv)
+
+
+def _run(command: _CommandLine, argv: Sequence[str] | None) -> int:
     try:
+        open_streams()
         code = command.run(argv)
         sys.stdout.flush()
         return code
     except BeamvecError as error:
-        _complain(name_flags(str(error), command.flags))
+        _complain(name_flags(str(error), command.flags), command.logs_json)
         return _exit_code(error)
     except KeyboardInterrupt:
-        _complain("stopped")
-        return _INTERRUPTED
+        code = code_of_stop()
+        _complain("stopped", command.logs_json)
+        return code
     except Exception as error:  # noqa: BLE001 A user gets a line, and an exit code that is true.
         if isinstance(error, BrokenPipeError) and any(map(is_cut_off, (sys.stdout, sys.stderr))):
             return _CUT_OFF
         if command.verbose:
-            warn(*"".join(traceback.format_exception(error)).splitlines())
-        _complain(redact(_explain(error)))
+            trace = "".join(traceback.format_exception(error))
+            if command.logs_json:
+                log_json("traceback", trace)
+            else:
+                warn(*trace.splitlines())
+        _complain(redact(_explain(error)), command.logs_json)
         return 3
     finally:
         settle_streams()
 
 
-def _complain(text: str) -> None:
+def _complain(text: str, as_json: bool) -> None:
     with contextlib.suppress(OSError):  # Nobody reads it; the exit code says it too.
-        warn(f"beamvec: {text}")
+        if as_json:
+            log_json("error", text, "error")
+        else:
+            warn(f"beamvec: {text}")
 
 
 def _exit_code(error: BeamvecError) -> int:

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from typing import Any, NoReturn, TypeAlias
 
 from beamvec import __version__
 from beamvec.errors import ArgumentError
+from beamvec.pipeline.commands import extract_flags
 from beamvec.pipeline.commands.model_flags import (
     add_check_flags,
     add_describe_flags,
     add_export_flags,
-    add_spec,
     add_trust,
 )
-from beamvec.pipeline.run import config
 from beamvec.pipeline.spelling import did_you_mean
-from beamvec.pipeline.units import parse_size
-from beamvec.transforms.decoding.limits import DEFAULT_MAX_FILE_SIZE, MAX_PIXELS
-from beamvec.transforms.decoding.resize import COLOR_PROFILES, RESIZE_MODES
-from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE, DEFAULT_MODEL
-from beamvec.transforms.inference.engine import PRECISIONS, XLA_CHOICES
-from beamvec.transforms.inference.registry import ENGINES
-from beamvec.transforms.inputs.registry import SOURCES, list_options
 
 DEFAULT_DUPLICATE_COSINE = 0.98
 
@@ -33,12 +26,39 @@ PARENT_FOLDER = "parent-folder"
 HEADS = ("linear", "mlp")
 """Classifiers for a probe."""
 
+STAGES = ("read", "decode", "infer")
+"""Where an image can fail."""
+
+SHELLS = ("bash", "zsh")
+"""Those that a script is made for."""
+
+
+class _Help(argparse.HelpFormatter):
+    """Keeps URLs and examples whole, so that they can be copied."""
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return _wrap(" ".join(text.split()), width)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        # Lines that are indented are examples.
+        lines = [
+            part
+            for line in text.splitlines()
+            for part in ([line] if line.startswith(" ") else _wrap(line, width - len(indent)))
+        ]
+        return "\n".join(indent + line for line in lines)
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    found = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return found or [""]
+
 
 class _Parser(argparse.ArgumentParser):
     """Reports mistakes as `ArgumentError`, in one line."""
 
     def __init__(self, **options: Any):
-        super().__init__(**options)
+        super().__init__(**{"formatter_class": _Help, **options})
         self.set_defaults(parser=self)  # So that whoever reports a mistake knows its flags.
         self._words: list[str] = []
 
@@ -76,22 +96,6 @@ class _Parser(argparse.ArgumentParser):
         }
 
 
-def flag_of(argument: str) -> str:
-    """Return the flag of an argument.
-
-    >>> flag_of("input_list")
-    '--input-list'
-    """
-    return "--" + argument.replace("_", "-")
-
-
-def _size(text: str) -> int:
-    try:
-        return parse_size(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 _Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
@@ -101,26 +105,30 @@ def build_parser() -> _Parser:
         prog="beamvec",
         description="Turn images into a Parquet dataset of embeddings, on Apache Beam.",
     )
-    parser.add_argument("--version", action="version", version=f"beamvec {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    version = f"beamvec {__version__}"
+    parser.add_argument("-V", "--version", action="version", version=version)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_extract(commands)
     doctor = commands.add_parser(
         "doctor",
         help="check machine, model, input, output and runner before a run",
         allow_abbrev=False,
+        usage="beamvec doctor [flags of extract]",
         description="Check what a run needs, a line each: versions, CPU and GPUs, and of what is "
         "given the input, the output, the runner and the model. Takes the flags of `extract`.",
         epilog="exit codes: 0 everything is fit; 2 something is not, and its line says what to do",
     )
-    _add_job(doctor, required=False)
+    extract_flags.add_job(doctor, required=False)
     inspect = _add_reader(commands, "inspect", "show what is in a dataset")
     inspect.add_argument("--verify", action="store_true", help="read everything and check it")
+    _add_failures(commands)
     _add_search(commands)
     _add_probe(commands)
     _add_duplicates(commands)
     report = _add_reader(commands, "report", "write a page about a dataset to look at")
     report.add_argument("--html", required=True, metavar="FILE", help="the page to write")
     _add_model(commands)
+    _add_help(commands)
     return parser
 
 
@@ -135,6 +143,29 @@ def _add_reader(commands: _Commands, name: str, help_: str) -> _Parser:
 def _add_outputs(command: _Parser, page: str) -> None:
     command.add_argument("--json", action="store_true", help="print JSON instead of a table")
     command.add_argument("--html", metavar="FILE", help=page)
+
+
+def _add_failures(commands: _Commands) -> None:
+    failures = _add_reader(
+        commands, "failures", "list the images that could not be embedded, and why"
+    )
+    form = failures.add_mutually_exclusive_group()
+    form.add_argument("--csv", action="store_true", help="print CSV, with all columns")
+    form.add_argument("--json", action="store_true", help="print JSON, likewise")
+    failures.add_argument(
+        "--stage", choices=STAGES, action="append", help="only those of this stage; repeatable"
+    )
+    failures.add_argument(
+        "--copy-to",
+        metavar="DIR",
+        help="copy their files there, as far as they can be read, out of containers and from URLs "
+        "too; no file that is there is changed",
+    )
+    failures.add_argument(
+        "--allow-private-hosts",
+        action="store_true",
+        help="copy from URLs in private networks and on this machine too",
+    )
 
 
 def _add_search(commands: _Commands) -> None:
@@ -198,136 +229,31 @@ def _add_extract(commands: _Commands) -> None:
         "extract",
         help="embed images",
         allow_abbrev=False,
-        description="Embed images into a Parquet dataset. Options of Beam, such as --runner, pass "
-        "through. The same command, started again after any stop, goes on where it stopped.",
-        epilog="exit codes: 0 done; 1 done, but more images failed than --max-failure-ratio "
-        "allows; 2 wrong usage or configuration, before any work starts; 3 the pipeline failed",
+        usage=extract_flags.USAGE,
+        description=extract_flags.DESCRIPTION,
+        epilog=extract_flags.EPILOG,
     )
-    _add_job(extract, required=True)
+    extract_flags.add_job(extract, required=True)
 
 
-def _add_job(command: _Parser, required: bool) -> None:
-    """Add what tells a run what to do; input and output may be left out if not required."""
-    source = command.add_mutually_exclusive_group(required=required)
-    for kind in SOURCES:
-        # A shell makes several names of a pattern without quotes.
-        several: dict[str, Any] = {"action": "extend", "nargs": "+"} if kind.repeatable else {}
-        source.add_argument(flag_of(kind.kind), metavar=kind.metavar, help=kind.help, **several)
-    add = command.add_argument
-    for option in list_options():
-        given: dict[str, Any] = {"metavar": option.metavar, "type": option.parse}
-        if option.metavar is None:
-            given = {"action": "store_const", "const": True}
-        add(flag_of(option.name), help=option.help, **given)
-    add("--allow-empty", action="store_true", help="an input without images is no mistake")
-    add("--output", required=required, metavar="DIR", help="the dataset's folder")
-    add(
-        "--model",
-        default=DEFAULT_MODEL,
-        metavar="HANDLE",
-        help="TF-Hub or Kaggle URL, or path of a SavedModel, an .onnx file or OpenVINO's .xml "
-        "(%(default)s)",
+def _add_help(commands: _Commands) -> None:
+    """Add what says how to use beamvec; `main` turns `help COMMAND` into `COMMAND --help`."""
+    commands.add_parser("help", help="show this, or the help of a command: beamvec help extract")
+    completion = commands.add_parser(
+        "completion",
+        help="write what lets a shell complete beamvec's commands and flags",
+        description="Write what lets a shell complete beamvec's commands, flags and their values.",
+        epilog="""\
+examples:
+  beamvec completion bash > ~/.local/share/bash-completion/completions/beamvec
+  beamvec completion zsh > ~/.zfunc/_beamvec    (a folder in fpath, before compinit)""",
     )
-    add_spec(command)
-    add("--resize", choices=RESIZE_MODES, help="how images become square (what the model wants)")
-    add(
-        "--color-profile",
-        choices=COLOR_PROFILES,
-        help="what becomes of a file's colour profile: ignored, as models are trained, or its "
-        "colours converted to sRGB (ignore)",
-    )
-    add(
-        "--precision",
-        choices=PRECISIONS,
-        default="float32",
-        help="what the model computes in (%(default)s); bfloat16 for CPUs with AVX512_BF16 or AMX, "
-        "float16 for GPUs, int8 for CPUs with VNNI or AMX (engine openvino, extra int8)",
-    )
-    add(
-        "--calibration-images",
-        metavar="PATTERN",
-        help="folder or glob of some 350 images to quantise with for int8 (those of the input)",
-    )
-    add(
-        "--allow-low-fidelity",
-        action="store_true",
-        help="take an int8 model whose embeddings are far from those in float32",
-    )
-    add(
-        "--engine",
-        choices=list(ENGINES),
-        help="what runs the model (that of its format); openvino is for CPUs, and needs the extra "
-        "openvino; onnxruntime needs the extra onnx",
-    )
-    add(
-        "--xla",
-        choices=XLA_CHOICES,
-        default="off",
-        help="compile the model with XLA, for GPUs (%(default)s); auto keeps what a dataset was "
-        "begun with, else times both on a GPU of this machine",
-    )
-    add(
-        "--require-gpu",
-        action="store_true",
-        help="fail where TensorFlow sees no GPU; always so on Dataflow with a worker_accelerator",
-    )
-    add(
-        "--batch-size",
-        type=int,
-        default=DEFAULT_BATCH_SIZE,
-        metavar="N",
-        help="images in a call of the model (%(default)s); does not change the result",
-    )
-    add(
-        "--chunk-size",
-        type=int,
-        default=config.DEFAULT_CHUNK_SIZE,
-        metavar="N",
-        help="images in a unit of work and of resume (%(default)s); does not change the result",
-    )
-    add(
-        "--rows-per-shard",
-        type=int,
-        default=config.DEFAULT_ROWS_PER_SHARD,
-        metavar="N",
-        help="rows in an output file, on average (%(default)s)",
-    )
-    add(
-        "--max-file-size",
-        type=_size,
-        default=DEFAULT_MAX_FILE_SIZE,
-        metavar="SIZE",
-        help="files of more bytes are failures: 512MB, 2GiB, or bytes (512MiB)",
-    )
-    add(
-        "--max-pixels",
-        type=int,
-        default=MAX_PIXELS,
-        metavar="N",
-        help="images of more pixels are failures, as decompression bombs (%(default)s)",
-    )
-    add(
-        "--max-failure-ratio",
-        type=float,
-        default=config.DEFAULT_MAX_FAILURE_RATIO,
-        metavar="R",
-        help="end with exit code 1 if a larger part of the images fails (%(default)s)",
-    )
-    existing = command.add_mutually_exclusive_group()
-    existing.add_argument(
-        "--append",
-        action="store_true",
-        help="embed only what the dataset lacks, and try earlier failures again",
-    )
-    existing.add_argument(
-        "--overwrite", action="store_true", help="replace a dataset that is there"
-    )
-    add("--verbose", action="store_true", help="show the logs of Beam and TensorFlow")
+    completion.add_argument("shell", choices=SHELLS, help="the shell")
 
 
 def _add_model(commands: _Commands) -> None:
     model = commands.add_parser("model", help="make or check a model")
-    actions = model.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions = model.add_subparsers(dest="action", metavar="ACTION")
     export = actions.add_parser("export", help="make a model that beamvec takes of another kind")
     add_export_flags(export)
     check = actions.add_parser("check", help="load a model and tell what it is")

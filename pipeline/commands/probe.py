@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     require_extra("sklearn")
     if args.folds < 2:
         raise ArgumentError(f"--folds is {args.folds}; it must be at least 2")
-    sample = choose_sample(open_dataset(args.dir), args.labels, args.folds)
+    dataset = open_dataset(args.dir)
+    sample = choose_sample(dataset, args.labels, args.folds)
     result = probe(sample, args.head, args.folds)
     content = {"dataset": args.dir, "labels": args.labels, **result}
     if args.json:
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(*_describe(content))
     if args.html:
-        _write_page(args, content)
+        _write_page(args, content, dataset)
     return 0
 
 
@@ -237,12 +238,13 @@ def _describe(result: dict[str, Any]) -> list[str]:
     ]
 
 
-def _write_page(args: argparse.Namespace, result: dict[str, Any]) -> None:
+def _write_page(args: argparse.Namespace, result: dict[str, Any], dataset: Dataset) -> None:
     from beamvec.pipeline.pages.page import render, write_page
     from beamvec.pipeline.pages.thumbnails import make_thumbnails
 
     mistakes = result["mistakes"][:_SHOWN_MISTAKES]
     shown = len(result["classes"]) <= _MAX_SHOWN_CLASSES
+    thumbnails = make_thumbnails([mistake["uri"] for mistake in mistakes], dataset)
     charts = {"confusion": {"classes": result["classes"], "counts": result["confusion"]}}
     page = render(
         "probe.html",
@@ -252,6 +254,6 @@ def _write_page(args: argparse.Namespace, result: dict[str, Any]) -> None:
         accuracies=describe_accuracies(result),
         regularisation=describe_regularisation(result),
         mistakes=mistakes,
-        thumbnails=make_thumbnails([mistake["uri"] for mistake in mistakes]),
+        thumbnails=thumbnails,
     )
-    write_page(args.html, page)
+    write_page(args.html, page, thumbnails.describe_missed())

@@ -24,7 +24,7 @@ from beamvec.pipeline.commands.summary import (
     seconds_by_step,
 )
 from beamvec.pipeline.pages.page import name_of, render, require_extra, write_page
-from beamvec.pipeline.pages.thumbnails import make_thumbnails
+from beamvec.pipeline.pages.thumbnails import Thumbnails, make_thumbnails
 from beamvec.pipeline.units import format_duration, format_size
 from beamvec.transforms.records.causes import name_cause
 
@@ -67,12 +67,12 @@ def run(args: argparse.Namespace) -> int:
     for package in ("jinja2", "plotly", "sklearn"):
         require_extra(package)
     dataset = open_dataset(args.dir)
-    write_page(args.html, make_report(dataset))
+    write_page(args.html, *make_report(dataset))
     return 0
 
 
-def make_report(dataset: Dataset) -> str:
-    """Return the page, as HTML."""
+def make_report(dataset: Dataset) -> tuple[str, str]:
+    """Return the page, as HTML, and what is to be known of it."""
     run = dataset.run
     rows = _spread(len(dataset), SAMPLE_ROWS)
     sample = dataset.take(rows, _COLUMNS)
@@ -81,16 +81,18 @@ def make_report(dataset: Dataset) -> str:
     samples = _find_samples(dataset, rows, sample)
     shown = [match["uri"] for each in samples for match in each["matches"]]
     failures = _describe_failures(dataset)
+    thumbnails = make_thumbnails([*(each["query"] for each in samples), *shown], dataset)
+    dots = make_thumbnails(_name_dots(sample), dataset, _DOT_SIZE)
     charts = {
         **_chart_run(run),
         **_chart_images(sample),
-        "map": _draw_map(sample),
+        "map": _draw_map(sample, dots),
         "failures": _bars(
             {f"{kind.stage}: {kind.cause or kind.error_type}": kind.count for kind in failures},
             "images",
         ),
     }
-    return render(
+    page = render(
         "report.html",
         charts=charts,
         dataset=str(dataset),
@@ -99,7 +101,8 @@ def make_report(dataset: Dataset) -> str:
         counts=run.counts,
         map=_describe_map(charts["map"], len(rows)),
         samples=samples,
-        thumbnails=make_thumbnails([*(each["query"] for each in samples), *shown]),
+        thumbnails=thumbnails,
+        dots_missed=dots.describe_missed(),
         throughput=list(zip(charts["throughput"]["x"], charts["throughput"]["y"], strict=True)),
         effort=_as_rows(charts["effort"]),
         failures=failures,
@@ -109,6 +112,14 @@ def make_report(dataset: Dataset) -> str:
         sizes=_size_rows(charts["sizes"]),
         facts=list(describe_dataset(dataset, examine(dataset, SAMPLED_GROUPS)).items()),
     )
+    notes = {"page": thumbnails.describe_missed(), "map": dots.describe_missed()}
+    return page, "; ".join(f"{place}: {note}" for place, note in notes.items() if note)
+
+
+def _name_dots(sample: Batch) -> list[str]:
+    """Return the uris of the map's dots."""
+    uris = sample.metadata[schema.URI]
+    return [uris[int(i)].as_py() for i in _spread(len(uris), _DOTS)] if len(uris) > 2 else []
 
 
 def _spread(rows: int, count: int) -> npt.NDArray[np.int64]:
@@ -189,7 +200,7 @@ def _size_rows(sizes: Mapping[str, Any]) -> list[tuple[str, int]]:
     ]
 
 
-def _draw_map(sample: Batch) -> dict[str, Any] | None:
+def _draw_map(sample: Batch, thumbnails: Thumbnails) -> dict[str, Any] | None:
     """Return the map's dots and the density of all rows of a sample, by their principal axes."""
     from sklearn.decomposition import PCA
 
@@ -200,8 +211,7 @@ def _draw_map(sample: Batch) -> dict[str, Any] | None:
         at = pca.fit_transform(sample.vectors)
     density, *edges = np.histogram2d(at[:, 0], at[:, 1], bins=_CELLS)
     dots = _spread(len(at), _DOTS)
-    uris = [sample.metadata[schema.URI][int(i)].as_py() for i in dots]
-    thumbnails = make_thumbnails(uris, _DOT_SIZE)
+    uris = _name_dots(sample)
     (x0, dx), (y0, dy) = ((float(e[0] + e[1]) / 2, float(e[1] - e[0])) for e in edges)
     return {
         "density": {

@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(*_describe(results))
     if args.html:
-        _write_sheet(args, results)
+        _write_sheet(args, results, dataset)
     return 0
 
 
@@ -189,11 +189,12 @@ def _describe(results: list[dict[str, Any]]) -> list[str]:
     return lines[1:]
 
 
-def _write_sheet(args: argparse.Namespace, results: list[dict[str, Any]]) -> None:
+def _write_sheet(args: argparse.Namespace, results: list[dict[str, Any]], dataset: Dataset) -> None:
     from beamvec.pipeline.pages.page import render, write_page
     from beamvec.pipeline.pages.thumbnails import make_thumbnails
 
     uris = [match["uri"] for result in results for match in result["matches"]]
-    thumbnails = make_thumbnails([result["query"] for result in results] + uris)
+    thumbnails = make_thumbnails([*uris, *(args.uri or ())], dataset)
+    thumbnails.add(args.image or ())
     page = render("search.html", dataset=args.dir, results=results, thumbnails=thumbnails)
-    write_page(args.html, page)
+    write_page(args.html, page, thumbnails.describe_missed())

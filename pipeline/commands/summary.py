@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from beamvec.embeddings import RunRecord, layout
 from beamvec.embeddings.run_record import Counts, Timings
 from beamvec.embeddings.unlisted import Unlisted
-from beamvec.pipeline.units import format_duration
+from beamvec.pipeline.units import format_duration, format_size
+from beamvec.redact import redact
+
+if TYPE_CHECKING:  # It imports Beam, which a look into a dataset does not need.
+    from beamvec.pipeline.run.dry_run import Preview
 
 _TOP_ERRORS = 5
 RANDOM_WEIGHTS = (
@@ -43,11 +49,43 @@ def summarize(record: RunRecord, output: str) -> list[str]:
     lines += _errors(record, output)
     lines += [
         _line("dataset", output),
-        _line("next", f"beamvec inspect {output}"),
+        _line("next", f"beamvec inspect {shlex.quote(output)}"),
     ]
     if record.weights == "random":
         lines.append(RANDOM_WEIGHTS)
     return lines
+
+
+def describe_preview(preview: Preview) -> list[str]:
+    """Describe what a run would do, in some lines."""
+    config, found, settings = preview.config, preview.inventory, preview.settings
+    source, model = config.source, config.model
+    size = format_size(found.size_bytes)
+    if found.unsized:
+        size = (
+            f"{size} and {found.unsized:,} of unknown size" if found.size_bytes else "size unknown"
+        )
+    limit = f", the first {source.limit:,} at most" if source.limit else ""
+    lines = [
+        _line("would read", f"{found.images:,} images, {size}{limit}"),
+        _line("from", f"{source.kind.replace('_', '-')} {shlex.join(source.describe())}"),
+        *([_line("first", found.first)] if found.images else []),
+        *_unlisted_lines(found.unlisted),
+        *(_line("note", note) for note in source.notes),
+        _line("model", redact(model.handle)),
+    ]
+    if settings:
+        lines.append(_line("run by", f"{settings.engine}, {settings.precision}"))
+        lines.append(_line("fingerprint", settings.fingerprint))
+    else:
+        lines.append(_line("", "would be downloaded first"))
+    return [
+        *lines,
+        _line("runner", preview.workers.name),
+        _line("output", config.output),
+        _line("", preview.output),
+        "nothing was written",
+    ]
 
 
 def _unlisted_lines(unlisted: Unlisted) -> list[str]:
@@ -128,7 +166,12 @@ def _shares(timings: Timings) -> str:
 def _errors(record: RunRecord, output: str) -> list[str]:
     top = record.describe_failures()[:_TOP_ERRORS]
     lines = [_line("" if i else "top errors", text) for i, text in enumerate(top)]
-    return [*lines, _line("", failures_folder(output) + " says which and why")] if lines else []
+    return [*lines, _line("", advise_failures(output))] if lines else []
+
+
+def advise_failures(output: str) -> str:
+    """Say what tells which images of a dataset failed."""
+    return f"beamvec failures {shlex.quote(output)} says which and why"
 
 
 def failures_folder(output: str) -> str:

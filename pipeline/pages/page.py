@@ -70,8 +70,8 @@ def as_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def write_page(path: str, html: str) -> None:
-    """Write a page, whole or not at all.
+def write_page(path: str, html: str, note: str = "") -> None:
+    """Write a page, whole or not at all, and say so; the note is what else is to be known of it.
 
     Raises:
         ArgumentError: if it cannot be written.
@@ -80,7 +80,8 @@ def write_page(path: str, html: str) -> None:
         storage.write_file(path, html.encode("utf-8", "replace"))
     except OSError as error:
         raise ArgumentError(f"cannot write {path}: {error}") from error
-    show(f"wrote {path} ({format_size(len(html.encode('utf-8', 'replace')))})")
+    size = format_size(len(html.encode("utf-8", "replace")))
+    show(f"wrote {path} ({size})", *([note] if note else []))
 
 
 @functools.cache

@@ -5,48 +5,75 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from beamvec.transforms.decoding.decode import READ_THREADS
+from beamvec.embeddings import Dataset
+from beamvec.pipeline.originals import Originals, UnfitError, count_reasons
 from beamvec.transforms.decoding.pool import DecoderError, DecoderPool, SharedPool
 from beamvec.transforms.decoding.resize import Resizing
-from beamvec.transforms.files import storage
 
 THUMBNAIL_SIZE = 128
 """The longer side of a thumbnail in pixels, some 3 kB each."""
 
 _QUALITY = 70
 
+_WITHIN_S = 60.0
+"""What a page waits for pictures: a store may be slow, or a container far away and large."""
 
-def make_thumbnails(uris: Sequence[str], size: int = THUMBNAIL_SIZE) -> dict[str, str]:
-    """Read, decode and shrink images, in the processes that decode for `extract`.
 
-    Args:
-        uris: the images; one that cannot be read or decoded any more has no thumbnail.
-        size: the longer side in pixels.
+class Thumbnails(dict[str, str]):
+    """A `data:` URI of a WebP file for each image that has a thumbnail, by uri.
 
-    Returns:
-        A `data:` URI of a WebP file for each image that has a thumbnail.
+    Attributes:
+        missed: why the others have none, by uri.
     """
-    pool = SharedPool().get()
-    distinct = list(dict.fromkeys(uris))
-    with ThreadPoolExecutor(READ_THREADS, "thumbnails") as threads:
-        made = list(threads.map(lambda uri: _make_thumbnail(uri, size, pool), distinct))
-    return {uri: picture for uri, picture in zip(distinct, made, strict=True) if picture}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.missed: dict[str, str] = {}
+
+    def add(
+        self, uris: Sequence[str], originals: Originals | None = None, size: int = THUMBNAIL_SIZE
+    ) -> None:
+        """Read, decode and shrink images, in the processes that decode for `extract`.
+
+        Args:
+            uris: the images.
+            originals: where they are; None for where their uris say.
+            size: the longer side in pixels.
+        """
+        pool = SharedPool().get()
+        originals = originals or Originals(within_s=_WITHIN_S)
+        seen = originals.see(uris, lambda _, data: _make_thumbnail(data, size, pool))
+        self.update(seen.made)
+        self.missed.update(seen.missed)
+
+    def describe_missed(self) -> str:
+        """Say how many images have no picture, and why; empty if all have one."""
+        if not self.missed:
+            return ""
+        total = len(self) + len(self.missed)
+        reasons = count_reasons(self.missed)
+        return f"{len(self.missed):,} of {total:,} images have no picture: {reasons}"
 
 
-def _make_thumbnail(uri: str, size: int, pool: DecoderPool) -> str | None:
-    read = storage.try_read(uri)
-    if read.error:
-        return None
+def make_thumbnails(
+    uris: Sequence[str], dataset: Dataset | None = None, size: int = THUMBNAIL_SIZE
+) -> Thumbnails:
+    """Return the thumbnails of images of a dataset, see `Thumbnails.add`."""
+    thumbnails = Thumbnails()
+    thumbnails.add(uris, Originals(dataset, within_s=_WITHIN_S), size)
+    return thumbnails
+
+
+def _make_thumbnail(data: bytes, size: int, pool: DecoderPool) -> str:
     try:
-        decoded = pool.decode(read.data, Resizing(size, "pad"))
-    except DecoderError:
-        return None
+        decoded = pool.decode(data, Resizing(size, "pad"))
+    except DecoderError as error:
+        raise UnfitError("not decodable any more") from error
     pixels = cut_bars(decoded.pixels, decoded.width, decoded.height)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", quality=_QUALITY)

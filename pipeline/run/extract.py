@@ -41,6 +41,7 @@ def extract(
     manifest_columns: str | None = None,
     base_folder: Path | None = None,
     allow_empty: bool = False,
+    limit: int | None = None,
     input_parquet: Path | Sequence[Path] | None = None,
     image_column: str | None = None,
     input_tar: Path | Sequence[Path] | None = None,
@@ -94,6 +95,8 @@ def extract(
             but binary and nested ones.
         base_folder: where its relative paths count from; None means its own folder.
         allow_empty: whether an input without images makes an empty dataset; else it is an error.
+        limit: how many images to take: of files, folders and globs those whose paths come first,
+            else those that are named first; None for all.
         input_parquet: Parquet files with images as bytes: files, folders or globs.
         image_column: the column of images in Parquet; None means the one that looks so.
         input_tar: tar files of images, such as WebDataset's: files, folders or globs.

@@ -14,14 +14,13 @@ from beamvec.embeddings.run_record import RunRecord
 from beamvec.errors import OutputError
 from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.observer import Observer
+from beamvec.pipeline.run.request import Request
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.embedding.int8 import find_images, make_int8, read_sample
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.compare_int8 import require_near
 from beamvec.transforms.inference.config import Int8Model
-from beamvec.transforms.inference.description import Description
 from beamvec.transforms.inference.int8_file import hash_file
-from beamvec.transforms.inference.model_files import ModelFiles
 from beamvec.transforms.inference.openvino_engine import check_precision
 
 
@@ -38,24 +37,13 @@ class Int8Run:
     fidelity: Fidelity | None = None
 
 
-def choose_int8(
-    config: ExtractConfig,
-    files: ModelFiles,
-    said: Description,
-    begun: RunRecord | None,
-    decoders: SharedPool,
-    local: bool,
-    observer: Observer,
-) -> Int8Run:
+def choose_int8(request: Request, decoders: SharedPool, observer: Observer) -> Int8Run:
     """Return the quantised model of a run: that of what it goes on with, else a new one.
 
     Args:
-        config: of the run.
-        files: the model.
-        said: what is said of it.
-        begun: what is gone on with, None for nothing.
+        request: what is asked for. Where its workers are on other machines, these look at their
+            processors themselves.
         decoders: where images are decoded.
-        local: whether the workers are on this machine; others look at their processors themselves.
         observer: hears what takes a while.
 
     Raises:
@@ -64,9 +52,10 @@ def choose_int8(
             no use for it.
         OutputError: if the model of what is gone on with is gone, or other images are named.
     """
+    config, begun, files, said = request.config, request.begun, request.files, request.said
     if config.model.precision != "int8":
         return Int8Run()
-    if local:
+    if request.workers.local:
         check_precision("int8")
     kept = _find_kept(config.layout, begun)
     if kept and not config.calibration_images:

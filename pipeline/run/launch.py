@@ -10,21 +10,15 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import apache_beam as beam
-from apache_beam.io.filesystems import FileSystems
 
 from beamvec import __version__
 from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
-from beamvec.embeddings.run_record import InputRecord, RunRecord, Settings, Timings
+from beamvec.embeddings.run_record import RunRecord, Settings, Timings
 from beamvec.errors import InputError, OutputError, PipelineError
 from beamvec.pipeline.run.belongings import clear_work
 from beamvec.pipeline.run.claim import Claim, read_claim
 from beamvec.pipeline.run.config import ExtractConfig
-from beamvec.pipeline.run.dataflow import (
-    asks_for_gpu,
-    is_dataflow,
-    makes_template,
-    prepare_dataflow,
-)
+from beamvec.pipeline.run.dataflow import makes_template
 from beamvec.pipeline.run.finish import Begun, format_time
 from beamvec.pipeline.run.folder import (
     FoundOutput,
@@ -40,22 +34,19 @@ from beamvec.pipeline.run.lock import check_held, hold_output
 from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import Progress
 from beamvec.pipeline.run.publish import forget, publish
+from beamvec.pipeline.run.request import check_config, describe_input, name_model, settle_request
 from beamvec.pipeline.run.runners import check_reachable
 from beamvec.pipeline.run.running import run_pipeline
-from beamvec.pipeline.run.settle import settle
 from beamvec.pipeline.run.stopwatch import Stopwatch
 from beamvec.pipeline.run.workers import Workers
-from beamvec.redact import redact
 from beamvec.transforms.decoding.limits import Limits
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.embedding.examine import examine_model
 from beamvec.transforms.embedding.int8 import check_int8
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.config import ModelConfig
-from beamvec.transforms.inference.description import describe_model
 from beamvec.transforms.inference.doubt import MAX_REAL
 from beamvec.transforms.inference.model import FeatureModel, load_model
-from beamvec.transforms.inference.model_files import ModelFiles
 from beamvec.transforms.inference.registry import ENGINES
 from beamvec.transforms.planning.plan import account_inputs
 from beamvec.transforms.records.images import ImageRef
@@ -115,14 +106,9 @@ def run_extraction(
     """
     stopwatch = Stopwatch.start()
     observer = observer or Observer()
-    workers = Workers.choose(beam_flags, known_flags, observer.verbose)
-    config = _check_config(config, workers)
-    files = ModelFiles.fetch(config.model.handle)
-    config = replace(config, model=config.model.choose_engine(files.format))
-    said = describe_model(files).override(dict(config.model.given))
-    settings = config.make_settings(files.fingerprint(), said.spec)
-    config, settings, begun = settle(config, settings, workers.local)
-    found = find_output(config.layout, settings, config.overwrite)
+    config, workers = check_config(config, beam_flags, known_flags, observer.verbose)
+    request = settle_request(config, workers)
+    config, settings, found = request.config, request.settings, request.found
     if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
         return judge(_confirm(config, found, observer), config)
     decoders = SharedPool(limits=Limits(config.max_file_size, config.max_pixels))
@@ -130,7 +116,7 @@ def run_extraction(
     check_reachable(workers.options)
     if workers.threads:
         decoders.get().start()  # They get ready meanwhile.
-    int8 = choose_int8(config, files, said, begun, decoders, workers.local, observer)
+    int8 = choose_int8(request, decoders, observer)
     settings = replace(settings, int8=int8.model.sha256 if int8.model else "")
     model = load_to_launch(replace(config.model, int8=int8.model), workers.local)
     config = use_int8(config, int8)
@@ -143,18 +129,6 @@ def run_extraction(
         observer.leave(workers.local)
         raise
     return judge(record, config)
-
-
-def _check_config(config: ExtractConfig, workers: Workers) -> ExtractConfig:
-    """Check all that can be checked before the model is looked at."""
-    if is_dataflow(workers.options):
-        prepare_dataflow(config.places, config.model, workers.options)
-    if asks_for_gpu(workers.options):
-        config = replace(config, model=replace(config.model, device="gpu"))
-    FileSystems.set_options(workers.options)
-    if not (workers.local or workers.threads):
-        config.source.check_shared()
-    return config.check()
 
 
 def load_to_launch(config: ModelConfig, local: bool) -> FeatureModel:
@@ -212,6 +186,7 @@ def _run_holding(job: Job, hold: Hold, observer: Observer) -> RunRecord:
     for note in (*found.notes, *config.source.notes):
         observer.tell(note)
     begun = _begin(job, hold, found)
+    _tell_details(begun.record, config, observer)
     pipeline = beam.Pipeline(runner=job.workers.runner, options=job.workers.options)
     build_pipeline(pipeline, config, job.model, job.decoders, begun)
     run_pipeline(pipeline, job.workers, job.decoders, begun, hold, observer)
@@ -255,6 +230,19 @@ def _free(layout: Layout, hold: Hold) -> RunRecord:
     return record
 
 
+def _tell_details(record: RunRecord, config: ExtractConfig, observer: Observer) -> None:
+    """Tell who wants to hear more what the run is."""
+    names = " ".join(record.input.names)
+    settings = record.settings
+    observer.detail(f"input: {record.input.source} {names}")
+    observer.detail(
+        f"model: {record.model}, {record.input_size} x {record.input_size} pixels to "
+        f"{record.dimension} numbers, {settings.engine} {settings.precision}, fingerprint "
+        f"{settings.fingerprint}"
+    )
+    observer.detail(f"output: {config.output}, by {record.runner}")
+
+
 def _begin(job: Job, hold: Hold, found: FoundOutput) -> Begun:
     """Claim the output folder, and return all that is known before the pipeline starts."""
     layout = job.config.layout
@@ -286,7 +274,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
     resizes = ("cykooz-resizer",) if job.settings.resizer == "simd" else ()
     return RunRecord(
         settings=job.settings,
-        model=redact(config.model.handle),
+        model=name_model(config.model.handle),
         dimension=model.dimension,
         version=__version__,
         generation=found.next_generation if config.append else 0,
@@ -296,7 +284,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
         input_size=model.input_size,
         weights=model.weights,
         fidelity=job.int8.fidelity,
-        input=InputRecord(config.source.kind, config.source.describe()),
+        input=describe_input(config.source),
         batch_size=config.model.batch_size,
         chunk_size=config.chunk_size,
         runner=job.workers.name,
@@ -311,8 +299,11 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
 
 def _is_run_of(record: RunRecord, job: Job) -> bool:
     """Tell whether the latest run of a dataset was asked for with the same input and settings."""
-    source, latest = job.config.source, record.latest
-    named = InputRecord(source.kind, source.describe(), latest.input.digest)
+    latest = record.latest
+    then = latest.input
+    named = describe_input(job.config.source)
+    # The digest is known later, and from where it was read makes it no other input.
+    named = replace(named, digest=then.digest, folder=then.folder, options=then.options)
     is_append = latest.generation > 0
     return (latest.settings, latest.input) == (job.settings, named) and (
         is_append == job.config.append
@@ -335,15 +326,23 @@ def _confirm(config: ExtractConfig, found: FoundOutput, observer: Observer) -> R
     run = found.run
     if not found.claim:  # Else they are of half an append, or of what is to replace the dataset.
         clear_work(config.layout)
-    now = account_inputs(config.source.list_images())
+    now = account_inputs(ref for ref in config.source.list_all() if isinstance(ref, ImageRef))
     if f"{now.input_digest:064x}" != run.input.digest:
+        limits = f"{_name_limit(run.input.limit)} then, {_name_limit(config.source.limit)} now, "
         raise OutputError(
             f"{config.output} holds a finished dataset of another input: "
-            f"{run.counts.inputs:,} images then, {now.inputs:,} now, or files that have "
-            "changed; add what is new with `append=True`, replace the dataset with "
-            "`overwrite=True`, or choose another `output`"
+            f"{run.counts.inputs:,} images then, {now.inputs:,} now, "
+            + (limits if run.input.limit != config.source.limit else "")
+            + "or files that have changed; add what is new with `append=True`, replace the dataset "
+            "with `overwrite=True`, or choose another `output`"
         )
+    failed = run.counts.failures
     observer.conclude(
         f"{config.output} is finished already: same input, same settings; nothing to do"
+        + (f", but {failed:,} images failed: `append=True` tries them again" if failed else "")
     )
     return run
+
+
+def _name_limit(limit: int | None) -> str:
+    return "no `limit`" if limit is None else f"`limit={limit}`"

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from beamvec.pipeline.run.progress import ChunkWatcher, Progress, show_progress
+from beamvec.pipeline.run.progress import ChunkWatcher, FailedImage, Progress, show_progress
 
 _LOGGER = logging.getLogger("beamvec")
 
@@ -31,6 +31,12 @@ class Observer:
     def tell(self, text: str) -> None:
         """Hear of something worth knowing."""
         _LOGGER.info(text)
+
+    def detail(self, text: str) -> None:
+        """Hear what only those want to know who have asked for more."""
+
+    def fail(self, failure: FailedImage) -> None:
+        """Hear of an image that failed, if `verbose`."""
 
     def busy(self, text: str) -> None:
         """Hear what the run is busy with before there is progress to look at."""

@@ -11,9 +11,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
@@ -30,6 +31,7 @@ STILL_S = 60.0
 """After so long without progress a run says what it waits for, and again after twice as long."""
 
 _READ_BUDGET_S = 5.0
+_FAILED_COLUMNS = (schema.URI, schema.STAGE, schema.ERROR_TYPE, schema.MESSAGE)
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}"
 """Without a rate of tqdm's own, which goes by the time of day: a clock that is set would show."""
 
@@ -56,6 +58,15 @@ class Progress:
         return "merging" if self.done >= self.total else "embedding"
 
 
+class FailedImage(NamedTuple):
+    """An image without an embedding, and why."""
+
+    uri: str
+    stage: str
+    error_type: str
+    message: str
+
+
 class ChunkWatcher:
     """Counts images in the chunk files of an output folder, reading each file's footer once.
 
@@ -63,11 +74,19 @@ class ChunkWatcher:
         layout: the folder.
         on_still: is called with the progress, and for how many seconds there was none, when that
             is `STILL_S`, and again after each doubling.
+        on_failed: is called with each image that failed, but for those of the last moments: the
+            folder goes with the run.
     """
 
-    def __init__(self, layout: Layout, on_still: Callable[[Progress, float], Any] | None = None):
+    def __init__(
+        self,
+        layout: Layout,
+        on_still: Callable[[Progress, float], Any] | None = None,
+        on_failed: Callable[[FailedImage], Any] | None = None,
+    ):
         self._layout = layout
         self._on_still = on_still
+        self._on_failed = on_failed
         self._latest = Progress()
         self._moved_s = time.monotonic()
         self._still_s = STILL_S
@@ -115,15 +134,39 @@ class ChunkWatcher:
             # The embedding is a list, but one leaf as well, so that indices agree.
             groups = [footer.metadata.row_group(i) for i in range(footer.num_row_groups)]
             nulls = sum(group.column(column).statistics.null_count for group in groups)
+            failed = footer.metadata.num_rows - nulls
+            if self._on_failed and failed:
+                rows = footer.read(columns=list(_FAILED_COLUMNS))
+                rows = rows.filter(pc.is_valid(rows[schema.STAGE])).select(_FAILED_COLUMNS)
+                for values in zip(*rows.to_pydict().values(), strict=True):
+                    self._on_failed(FailedImage(*values))
         self._done += footer.metadata.num_rows
-        self._failed += footer.metadata.num_rows - nulls
+        self._failed += failed
         self._seen.add(path)
 
 
-def show_progress(watcher: ChunkWatcher, work: threading.Thread, poll_s: float) -> None:
-    """Show progress on standard error until the work ends."""
-    show = _show_bar if sys.stderr.isatty() else _show_lines
-    show(watcher, work, poll_s)
+def show_progress(
+    watcher: ChunkWatcher,
+    work: threading.Thread,
+    poll_s: float,
+    log: Callable[..., Any] | None = None,
+) -> None:
+    """Show progress on standard error until the work ends.
+
+    Args:
+        watcher: counts.
+        work: what is looked at.
+        poll_s: how often.
+        log: takes event, message and values, and prints lines of another kind.
+    """
+    if sys.stderr.isatty() and log is None:
+        _show_bar(watcher, work, poll_s)
+    else:
+        _show_lines(watcher, work, poll_s, log or _warn_of)
+
+
+def _warn_of(_: str, message: str, **__: Any) -> None:
+    warn(message)
 
 
 def _show_bar(watcher: ChunkWatcher, work: threading.Thread, poll_s: float) -> None:
@@ -142,14 +185,17 @@ def _show_bar(watcher: ChunkWatcher, work: threading.Thread, poll_s: float) -> N
             bar.refresh()
 
 
-def _show_lines(watcher: ChunkWatcher, work: threading.Thread, poll_s: float) -> None:
+def _show_lines(
+    watcher: ChunkWatcher, work: threading.Thread, poll_s: float, log: Callable[..., Any]
+) -> None:
     start, before = time.monotonic(), watcher.poll().done
     shown = start
     while work.is_alive():
         work.join(min(poll_s, LINE_EVERY_S))
         now, status = time.monotonic(), watcher.poll()
         if now - shown >= LINE_EVERY_S and work.is_alive():
-            warn(describe_status(status, before, now - start))
+            text = describe_status(status, before, now - start)
+            log("progress", text, done=status.done, failed=status.failed, total=status.total)
             shown = now
 
 

@@ -57,7 +57,7 @@ def run_pipeline(
     work.start()
     local = workers.local
     tell = functools.partial(_tell_still, workers, decoders, observer)
-    watcher = ChunkWatcher(begun.layout, tell)
+    watcher = ChunkWatcher(begun.layout, tell, observer.fail if observer.verbose else None)
     try:
         observer.watch(watcher, work, LOCAL_POLL_S if local else REMOTE_POLL_S)
         work.join()

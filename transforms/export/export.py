@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -123,7 +124,7 @@ def _explain(source: str, ending: str) -> str:
     if ending in (".onnx", ".xml") or os.path.isdir(source):
         return (
             "a SavedModel, an .onnx file and an OpenVINO IR need no export; "
-            f"`beamvec model check {source}` tells whether it can be used as it is"
+            f"`beamvec model check {shlex.quote(source)}` tells whether it can be used as it is"
         )
     return (
         "write efficientnet-lite0, keras:NAME, torchvision:NAME, timm:NAME, or the path of a "

@@ -68,13 +68,16 @@ class Manifest(ListFile):
     metavar = "FILE"
     help = "a .csv, .tsv, .jsonl or .parquet whose other columns ride along"
     options = (
-        Option("uri_column", "NAME", "the manifest's column of URIs (uri, or file_name)"),
+        Option(
+            "uri_column", "NAME", "the manifest's column of URIs (uri, or file_name)", finds=True
+        ),
         Option(
             "id_column",
             "NAME",
             "the manifest's column that names the images in the output, for URIs that change",
+            finds=True,
         ),
-        Option("csv_encoding", "NAME", "what a manifest of CSV is written in (utf-8)"),
+        Option("csv_encoding", "NAME", "what a manifest of CSV is written in (utf-8)", finds=True),
         Option(
             "manifest_columns",
             "NAMES",
@@ -142,6 +145,19 @@ class Manifest(ListFile):
     def find_again(self, ref: ImageRef) -> ImageRef:
         """Return the ref of an earlier failure, where this manifest would have it."""
         return ref if self.id_column else look_up(ref.uri, ref.columns, self.folder)
+
+    def find_images(self, uris: Sequence[str]) -> list[ImageRef]:
+        """Return refs of images of a dataset; with ids, all rows are read for that."""
+        if not self.id_column:
+            return super().find_images(uris)
+        wanted = set(uris)
+        found = {ref.uri: ref for ref in self.list_images() if ref.uri in wanted}
+        return [found.get(uri, ImageRef(uri)) for uri in uris]
+
+    @property
+    def finds_by_names(self) -> bool:
+        """Whether images are named by ids, which the table tells the places of."""
+        return bool(self.id_column)
 
     @property
     def reader(self) -> UrlReader:

@@ -46,7 +46,7 @@ def list_blocks(source: Source) -> Iterator[RefBlock | Unlisted]:
 
 
 def _split(source: Source) -> list[Source]:
-    return source.split()
+    return source.list_parts()
 
 
 class MatchImages(beam.PTransform[Any, Any]):

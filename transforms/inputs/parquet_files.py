@@ -56,7 +56,11 @@ class ParquetFiles(Containers):
 
     kind = "input_parquet"
     help = "Parquet files with images as bytes: files, folders or quoted globs; repeatable"
-    options = (Option("image_column", "NAME", "the column of images in Parquet (found by itself)"),)
+    options = (
+        Option(
+            "image_column", "NAME", "the column of images in Parquet (found by itself)", finds=True
+        ),
+    )
     extensions = (".parquet", ".pq")
 
     def look_at(self, file: RangedFile) -> pa.Schema | None:

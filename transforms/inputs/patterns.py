@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -64,10 +65,22 @@ class Patterns(Source):
 
     def list_images(self) -> Iterator[ImageRef]:
         """Yield what the patterns match, one after the other."""
-        return (found for found in self.list_all() if isinstance(found, ImageRef))
+        return (found for found in self._list() if isinstance(found, ImageRef))
 
     def list_all(self) -> Iterator[ImageRef | Unlisted]:
-        """Yield what the patterns match, and what was left out of each."""
+        """Yield what the patterns match, and what was left out of each.
+
+        Folders are listed in no order, and each time in another, so that with a limit all is listed
+        and those images are taken whose paths come first.
+        """
+        if self.limit is None:
+            yield from self._list()
+            return
+        unlisted: list[Unlisted] = []
+        yield from heapq.nsmallest(self.limit, _part(self._list(), unlisted), lambda ref: ref.uri)
+        yield from unlisted
+
+    def _list(self) -> Iterator[ImageRef | Unlisted]:
         for pattern in self.names:
             yield from list_pattern(pattern, self.output)
 
@@ -91,6 +104,15 @@ class Patterns(Source):
         except OSError as error:
             raise InputError(f"cannot list `input={pattern}`: {error}") from error
         return []
+
+
+def _part(found: Iterable[ImageRef | Unlisted], unlisted: list[Unlisted]) -> Iterator[ImageRef]:
+    """Yield the images, and put aside what else there is."""
+    for each in found:
+        if isinstance(each, ImageRef):
+            yield each
+        else:
+            unlisted.append(each)
 
 
 def expand_pattern(pattern: str) -> Iterator[ImageRef]:

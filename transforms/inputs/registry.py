@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from typing import Any
 
+from beamvec.embeddings.run_record import InputRecord
 from beamvec.errors import InputError
 from beamvec.transforms.inputs.manifest import Manifest
 from beamvec.transforms.inputs.parquet_files import ParquetFiles
@@ -30,6 +32,21 @@ SOURCES: tuple[type[Source], ...] = (
 def list_options() -> list[Option]:
     """Return what the kinds of input take beside their names, once what several of them take."""
     return list(dict.fromkeys(option for kind in SOURCES for option in kind.options))
+
+
+def remake_source(record: InputRecord) -> Source | None:
+    """Make the source of a run that is over, to find its images; None if it cannot be."""
+    kind = next((kind for kind in SOURCES if kind.kind == record.source), None)
+    if kind is None or not record.names:
+        return None
+    kept = {option.name for option in kind.options if option.finds}
+    values: dict[str, Any] = {name: value for name, value in record.options.items() if name in kept}
+    if record.folder and any(field.name == "base_folder" for field in dataclasses.fields(kind)):
+        values["base_folder"] = record.folder
+    try:
+        return kind(record.names, **values)
+    except InputError:
+        return None
 
 
 def make_source(arguments: Mapping[str, Any]) -> Source:
@@ -57,4 +74,6 @@ def make_source(arguments: Mapping[str, Any]) -> Source:
     }
     if arguments.get("allow_empty"):
         options["allow_empty"] = True
+    if arguments.get("limit") is not None:
+        options["limit"] = arguments["limit"]
     return chosen(make_names(arguments[chosen.kind]), **options)

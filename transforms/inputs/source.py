@@ -29,12 +29,14 @@ class Option(NamedTuple):
         metavar: stands for the value in the help; None for a flag without one, which means True.
         help: a line.
         parse: makes the value of the flag's text.
+        finds: whether it says where images are, so that `run.json` keeps it.
     """
 
     name: str
     metavar: str | None
     help: str
     parse: Callable[[str], Any] = str
+    finds: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Source(ABC):
         names: files, folders or patterns, at least one.
         columns: the user's own columns, which ride along; known after `check`.
         allow_empty: whether there may be no image at all.
+        limit: how many images a run takes, None for all; see `list_all`.
         output: where the run writes, which is no input; empty for nowhere.
         kind: the argument of `beamvec.extract` and, with dashes, the flag.
         metavar: stands for a name in the help.
@@ -60,6 +63,7 @@ class Source(ABC):
     columns: pa.Schema = NO_COLUMNS
     allow_empty: bool = False
     output: str = ""
+    limit: int | None = None
 
     kind: ClassVar[str]
     metavar: ClassVar[str]
@@ -72,6 +76,8 @@ class Source(ABC):
             raise InputError(f"`{self.kind}` is empty; it takes {self.help}")
         if len(self.names) > 1 and not self.repeatable:
             raise InputError(f"`{self.kind}` takes one name, not {len(self.names)}")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"`limit={self.limit}` is out of range; it takes at least 1")
 
     def check(self: _Source) -> _Source:
         """Return the source with all that a run needs to know of it.
@@ -98,12 +104,38 @@ class Source(ABC):
         """Yield every image that the input names, as often as it names it, lazily."""
 
     def list_all(self) -> Iterator[ImageRef | Unlisted]:
-        """Yield every image that the input names, and what listing it has left out."""
-        return self.list_images()
+        """Yield what a run takes, and what listing it has left out.
+
+        That is every image that the input names, or the first `limit` of them, which are the same
+        each time: in the order in which a list names them, or a container holds them.
+        """
+        return islice(self.list_images(), self.limit)
 
     def find_again(self, ref: ImageRef) -> ImageRef:
         """Return the ref of an earlier failure, with what this input knows of where it is."""
         return ref
+
+    def list_parts(self: _Source) -> list[_Source]:
+        """Return what is listed in parallel: with a limit, one part."""
+        return self.split() if self.limit is None else [self]
+
+    def find_images(self, uris: Sequence[str]) -> list[ImageRef]:
+        """Return refs of images of a dataset, with what this input knows of where they are.
+
+        Raises:
+            InputError or OSError: if the input has to be read for that, and cannot be.
+        """
+        return [self.find_again(ImageRef(uri)) for uri in uris]
+
+    @property
+    def finds_by_names(self) -> bool:
+        """Whether images are found in what `names` say, and not by their uris alone."""
+        return False
+
+    @property
+    def folder(self) -> str:
+        """Where the relative paths in it count from; empty where there are none."""
+        return ""
 
     def split(self: _Source) -> list[_Source]:
         """Split into parts that can be listed in parallel."""
@@ -136,6 +168,12 @@ class Source(ABC):
     def run_key(ref: ImageRef) -> tuple[str, int]:  # noqa: ARG004 For those who need it.
         """Return what run of neighbours an image is in; a chunk is of one run."""
         return "", 0
+
+    @property
+    def kept_options(self) -> dict[str, str]:
+        """What says where images are, beside the names; what is not given is left out."""
+        values = {each.name: getattr(self, each.name) for each in self.options if each.finds}
+        return {name: str(value) for name, value in values.items() if value}
 
     def describe(self) -> tuple[str, ...]:
         """Return the names as they may be shown, without passwords."""

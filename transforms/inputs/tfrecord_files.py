@@ -57,7 +57,12 @@ class TFRecordFiles(Containers):
     kind = "input_tfrecord"
     help = "TFRecord files of tf.train.Example: files, folders or quoted globs; repeatable"
     options = (
-        Option("image_feature", "NAME", "the image of a TFRecord example (image/encoded, ...)"),
+        Option(
+            "image_feature",
+            "NAME",
+            "the image of a TFRecord example (image/encoded, ...)",
+            finds=True,
+        ),
     )
     extensions = (".tfrecord", ".tfrecords")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,7 +21,13 @@ class UriList(ListFile):
     """A text file with one URI a line; blank lines do not count.
 
     URIs stay as they are written, so that they join with the user's own tables.
+
+    Attributes:
+        base_folder: where relative paths counted from when the list was read; empty for now, when
+            it is the working folder.
     """
+
+    base_folder: str = ""
 
     kind = "input_list"
     metavar = "FILE"
@@ -38,6 +45,15 @@ class UriList(ListFile):
                 f"`input_list={name}` is empty: it needs one URI a line, or `allow_empty=True`"
             )
         return NO_COLUMNS
+
+    @property
+    def folder(self) -> str:
+        """Where relative paths count from."""
+        return self.base_folder or os.getcwd()
+
+    def find_again(self, ref: ImageRef) -> ImageRef:
+        """Return the ref of an image where the list had it."""
+        return look_up(ref.uri, ref.columns, self.base_folder) if self.base_folder else ref
 
     def list_images(self) -> Iterator[ImageRef]:
         """Yield a ref a line."""
