@@ -39,10 +39,23 @@ _BEAM = (
 def add_job(command: argparse.ArgumentParser, required: bool) -> None:
     """Add what tells a run what to do; input and output may be left out if not required."""
     _add_input(command.add_argument_group("input"), required)
-    _add_model(command.add_argument_group("model"))
+    _add_model(command.add_argument_group("model"), precision="float32")
     _add_output(command.add_argument_group("output"), required)
     _add_running(command.add_argument_group("running"))
     command.add_argument_group("Beam", _BEAM)
+
+
+def add_trial(command: argparse.ArgumentParser) -> None:
+    """Add what `beamvec tune` takes: the input, the model, and what is to be reckoned."""
+    _add_input(command.add_argument_group("input"), required=True)
+    _add_model(command.add_argument_group("model"), precision=None)
+    group = command.add_argument_group("cost")
+    group.add_argument("--images", type=int, metavar="N", help="say how long N images would take")
+    group.add_argument(
+        "--price", type=float, metavar="P", help="and what they cost, at P an hour of this machine"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    command.add_argument("--verbose", action="store_true", help="show the whole of an error")
 
 
 def _size(text: str) -> int:
@@ -88,7 +101,7 @@ def _add_input(group: Any, required: bool) -> None:
     )
 
 
-def _add_model(group: Any) -> None:
+def _add_model(group: Any, precision: str | None) -> None:
     add = group.add_argument
     add(
         "--model",
@@ -108,9 +121,10 @@ def _add_model(group: Any) -> None:
     add(
         "--precision",
         choices=PRECISIONS,
-        default="float32",
-        help="what the model computes in (%(default)s); bfloat16 for CPUs with AVX512_BF16 or AMX, "
-        "float16 for GPUs, int8 for CPUs with VNNI or AMX (engine openvino, extra int8)",
+        default=precision,
+        help=f"what the model computes in ({precision or 'all'}); bfloat16 for CPUs with "
+        "AVX512_BF16 or AMX, float16 for GPUs, int8 for CPUs with VNNI or AMX (engine openvino, "
+        "extra int8)",
     )
     add(
         "--calibration-images",

@@ -26,7 +26,7 @@ from beamvec.pipeline.terminal import log_json, warn
 from beamvec.redact import redact
 
 _TAKE_BEAM_FLAGS = ("extract", "doctor")
-_LOAD_MUCH = (*_TAKE_BEAM_FLAGS, "model")
+_LOAD_MUCH = (*_TAKE_BEAM_FLAGS, "model", "tune")
 
 _CUT_OFF = 128 + 13
 """What a shell shows for a command that SIGPIPE has ended."""

@@ -119,6 +119,16 @@ def build_parser() -> _Parser:
         epilog="exit codes: 0 everything is fit; 2 something is not, and its line says what to do",
     )
     extract_flags.add_job(doctor, required=False)
+    tune = commands.add_parser(
+        "tune",
+        help="find the fastest engine, precision and threads of this machine",
+        allow_abbrev=False,
+        description="Try each engine and precision that this machine has on the first images of an "
+        "input, in a minute or two, and tell how fast each is, how near to float32, what sets "
+        "the limit, and which flags to copy. An --engine or a --precision leaves out others.",
+        epilog="example:\n  beamvec tune --input photos --model lite0 --images 1000000 --price 0.4",
+    )
+    extract_flags.add_trial(tune)
     inspect = _add_reader(commands, "inspect", "show what is in a dataset")
     inspect.add_argument("--verify", action="store_true", help="read everything and check it")
     _add_failures(commands)

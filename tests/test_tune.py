@@ -1,0 +1,82 @@
+"""`beamvec tune`: what runs here, how fast, how near to float32, and what it costs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import samples
+from beamvec.embeddings import open_dataset
+from beamvec.pipeline.commands.main import main
+from beamvec.pipeline.run.trial import TrialError, try_variant
+
+pytest.importorskip("openvino", reason="needs the extra openvino")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Forty images, one of them broken."""
+    folder = tmp_path_factory.mktemp("images")
+    for seed in range(39):
+        data = samples.encode(samples.make_image(seed, 60, 40), "JPEG")
+        (folder / f"{seed:02}.jpg").write_bytes(data)
+    (folder / "broken.jpg").write_bytes(b"no image")
+    return folder
+
+
+def test_variants_are_measured_and_compared_to_float32(images, model_path, capfd):
+    flags = ["--input", str(images), "--model", model_path, "--engine", "openvino"]
+    flags += ["--precision", "float32", "--images", "1000000", "--price", "0.5"]
+    assert main(["tune", *flags, "--json"]) == 0
+    found = json.loads(capfd.readouterr().out)
+    first, *threads = found["variants"]
+    assert first["flags"] == ["--engine", "openvino", "--precision", "float32"]
+    assert (first["images"], first["failed"], first["cosine"]) == (40, 1, None)
+    assert first["images_per_s"] > 0
+    assert 0 < first["decode_share"] < 1
+    hours = 1e6 / first["images_per_s"] / 3600
+    assert first["hours"] == pytest.approx(hours, rel=0.5)
+    assert first["cost"] == pytest.approx(first["hours"] * 0.5)
+    assert [row["flags"][4:] != [] for row in threads] == [True, True]
+    for row in threads:
+        assert row["cosine"]["least"] > 0.99999
+        assert row["neighbours_kept"] == 1
+    rates = {tuple(row["flags"]): row["images_per_s"] for row in found["variants"]}
+    assert tuple(found["fastest"]) == max(rates, key=lambda flags: rates[flags])
+
+
+def test_the_table_has_flags_to_copy_and_what_cannot_be_run(images, model_path, capfd, monkeypatch):
+    monkeypatch.setattr("beamvec.pipeline.commands.tune.vary_threads", lambda _: [])
+    flags = ["--input", str(images), "--model", model_path, "--precision", "float16"]
+    assert main(["tune", *flags, "--engine", "tensorflow"]) == 0
+    text = capfd.readouterr().out
+    assert "fastest   --engine tensorflow --precision float32" in text
+    assert "tensorflow   float16   --precision float16 needs a GPU" in text
+    assert "40 images, of which 1 failed" in text
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--images", "0"], "--images is 0"),
+        (["--price", "1"], "--price"),
+        (["--images", "9", "--price", "-1"], "--price"),
+        (["--input", "nowhere"], "--input nowhere: no such file or folder"),
+        (["--model", "nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_tried(flags, message, images, model_path, capfd):
+    assert main(["tune", "--input", str(images), "--model", model_path, *flags]) == 2
+    assert message in capfd.readouterr().err
+
+
+def test_a_variant_runs_in_a_process_of_its_own(images, model_path, tmp_path):
+    arguments = {"input": [str(images)], "model": model_path, "output": str(tmp_path / "out")}
+    trial = try_variant({**arguments, "max_failure_ratio": 1, "chunk_size": 8}, [])
+    assert (trial.images, trial.failed) == (40, 1)
+    assert len(open_dataset(str(tmp_path / "out"))) == 39
+    assert trial.first_s > 0
+    assert trial.memory_bytes is None or trial.memory_bytes > 50e6
+    with pytest.raises(TrialError, match=r"precision=float16.* needs a GPU"):
+        try_variant({**arguments, "precision": "float16", "overwrite": True}, [])
