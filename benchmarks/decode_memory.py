@@ -94,16 +94,17 @@ def _write(file: Path, kind: Kind, side: int) -> None:
 def _decode(path: str) -> None:
     """Print what the decoder tells and what it takes, in bytes."""
     from beamvec.transforms.decoding.pixels import decode_image
-    from beamvec.transforms.decoding.resize import Resizing
+    from beamvec.transforms.decoding.resize import Resizing, choose_resizer
 
     Image.MAX_IMAGE_PIXELS = None
     data = Path(path).read_bytes()
     small = io.BytesIO()
     Image.new("RGB", (8, 8)).save(small, "PNG")
-    decode_image(small.getvalue(), Resizing(224))
+    resizing = Resizing(224, resizer=choose_resizer())
+    decode_image(small.getvalue(), resizing)
     before = _peak_bytes()
     told: list[int] = []
-    decode_image(data, Resizing(224), told.append)
+    decode_image(data, resizing, told.append)
     print(sum(told), _peak_bytes() - before)
 
 

@@ -17,6 +17,7 @@ import inputs
 
 _NAMES = (
     "steady",
+    "decoding",
     "containers",
     "accuracy",
     "first_embedding",

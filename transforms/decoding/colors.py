@@ -105,7 +105,7 @@ def apply_profile(image: Image.Image, profile: bytes | None) -> Image.Image:
             image, is ignored, as browsers do.
     """
     if not profile or image.mode not in ("RGB", "L", "CMYK"):
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     try:
         transform = _make_transform(profile, image.mode)
         converted = transform.apply(image)

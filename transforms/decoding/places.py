@@ -63,8 +63,11 @@ class Places:
         self._start = start
         self._start_s = start_s
         self._stuck_s = stuck_s
-        # Guards all below.
-        self._changed = threading.Condition()
+        # Guards all below. What waits for any free place waits apart, and is woken one by one: to
+        # wake all threads for each took as long as a tenth of decoding a photograph.
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._freed = threading.Condition(lock)
         self._idle = deque(Place() for _ in range(count))
         self._busy: set[Place] = set()
         self._waiting: deque[Place] = deque()
@@ -134,6 +137,7 @@ class Places:
             with self._changed:
                 self._wants_alone -= 1
                 self._changed.notify_all()
+                self._freed.notify_all()
 
     def _take_filled(self, task: str, alone: bool) -> Place:
         delay_s = _FIRST_DELAY_S
@@ -157,7 +161,7 @@ class Places:
             if alone:
                 self._wait_for(lambda: not self._busy)
             else:
-                self._wait_for(lambda: bool(self._idle) and not self._wants_alone)
+                self._wait_for(lambda: bool(self._idle) and not self._wants_alone, self._freed)
             place = self._idle.popleft()
             place.task, place.since_s = task, time.monotonic()
             self._busy.add(place)
@@ -208,6 +212,7 @@ class Places:
                 add = self._idle.appendleft if place.decoder else self._idle.append
                 add(place)
             self._changed.notify_all()
+            self._freed.notify()
         if gone:
             gone.stop()
 
@@ -236,8 +241,11 @@ class Places:
         held_bytes = sum(place.held_bytes for place in self._busy)
         return not held_bytes or held_bytes + size_bytes <= ROOM_BYTES
 
-    def _wait_for(self, is_ready: Callable[[], bool]) -> None:
-        while not self._changed.wait_for(lambda: self.is_closed or is_ready(), self._stuck_s):
+    def _wait_for(
+        self, is_ready: Callable[[], bool], condition: threading.Condition | None = None
+    ) -> None:
+        condition = condition or self._changed
+        while not condition.wait_for(lambda: self.is_closed or is_ready(), self._stuck_s):
             if time.monotonic() - self._moved_s >= self._stuck_s:
                 raise DecoderStartError(
                     f"the processes that decode are stuck: none has ended anything for "
@@ -260,5 +268,6 @@ class Places:
                 if place.decoder:
                     place.decoder.kill()  # The thread that waits for it stops it.
             self._changed.notify_all()
+            self._freed.notify_all()
         for decoder in idle:
             decoder.stop()

@@ -66,9 +66,9 @@ def resize(
     reach = _SUPPORT[resample] * max(1.0, (bottom - top) / size[1]) + 1
     first = max(0, math.floor(top - reach))
     last = min(image.height, math.ceil(bottom + reach))
-    strip = Image.new(image.mode, (size[0], last - first))
+    strip = Image.new(image.mode, (size[0], last - first), None)
     _pass(image, strip, (left, first, right, last), resample)
-    resized = Image.new(image.mode, size)
+    resized = Image.new(image.mode, size, None)
     _pass(strip, resized, (0, top - first, size[0], bottom - first), resample)
     return resized
 
