@@ -17,7 +17,7 @@ from pathlib import Path
 import inputs
 import processes
 from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE
-from inputs import FLOAT32, Setup, Variant
+from inputs import FLOAT32, Setup
 from measure import Failed, Goal, Report, take_turns
 
 _POLL_S = 0.002
@@ -32,7 +32,7 @@ def run(setup: Setup) -> Report:
     listed = setup.write_list(photos)
     variants = {_FLOOR: functools.partial(_time_floor, setup)}
     for variant in setup.variants:
-        variants[variant.name] = functools.partial(_time_first_chunk, setup, variant, listed)
+        variants[variant.name] = functools.partial(time_first_chunk, setup, listed, variant.flags)
     times = take_turns(variants, setup.rounds, report, warm_up=True)
     for name, seconds in times.items():
         report.add(name, "s", seconds)
@@ -53,12 +53,13 @@ def _time_floor(setup: Setup) -> float:
     return seconds
 
 
-def _time_first_chunk(setup: Setup, variant: Variant, listed: str) -> float:
+def time_first_chunk(setup: Setup, listed: str, extract_flags: list[str]) -> float:
+    """Return the seconds from the start of `beamvec extract` with such flags to a chunk file."""
     output = setup.work / "first"
     shutil.rmtree(output, ignore_errors=True)
     flags = ["--input-list", listed, "--model", setup.model, "--output", str(output)]
     begin = time.perf_counter()
-    process = processes.start(processes.beamvec_command(*flags, *variant.flags))
+    process = processes.start(processes.beamvec_command(*flags, *extract_flags))
     seconds = None
     while seconds is None and process.poll() is None:
         time.sleep(_POLL_S)

@@ -148,15 +148,19 @@ def make_photo(random: np.random.Generator, width: int = 500, height: int = 375)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that all benchmarks share."""
+def add_flags(parser: argparse.ArgumentParser, variants: bool = True) -> None:
+    """Add the flags that all benchmarks share; `--variants` where they are what is measured."""
     names = [variant.name for variant in VARIANTS]
     add = parser.add_argument
     add("--images", metavar="DIR", help="a folder of JPEGs; made if not given")
     add("--model", metavar="DIR", help="a SavedModel; made if not given")
     add("--size", type=int, default=224, metavar="S", help="its input in pixels (%(default)s)")
     add("--rounds", type=int, metavar="N", help="how often to measure (3, 1 with --quick)")
-    add("--variants", nargs="+", choices=names, default=names, metavar="V", help=", ".join(names))
+    if variants:
+        ways = ", ".join(names)
+        add("--variants", nargs="+", choices=names, default=names, metavar="V", help=ways)
+    else:
+        parser.set_defaults(variants=())
     add("--quick", action="store_true", help="a small part only, to see that everything works")
     add("--json", metavar="FILE", help="write everything for machines")
 

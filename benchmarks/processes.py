@@ -25,6 +25,11 @@ _ENVIRONMENT = {
 }
 
 
+def hide_gpus() -> None:
+    """Let what is started from now on see no GPU."""
+    _ENVIRONMENT["CUDA_VISIBLE_DEVICES"] = "-1"
+
+
 def beamvec_command(*flags: str) -> list[str]:
     """Return the command line of `beamvec extract`."""
     return [sys.executable, "-m", "beamvec", "extract", *flags]

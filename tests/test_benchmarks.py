@@ -64,6 +64,23 @@ def test_containers_and_urls_are_measured_against_files(images, model_path, tmp_
     assert ratios == [*names, "parquet / files: pipeline", "URLs / files"]
 
 
+def test_a_gpu_is_measured_by_one_command(images, model_path, tmp_path):
+    flags = ["--quick", "--rounds", "2", "--batch-sizes", "4", "--size", str(samples.SIZE)]
+    flags += ["--images", str(images), "--model", model_path, "--json", str(tmp_path / "b")]
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--device", "cpu", *flags]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads((tmp_path / "b").read_text())["benchmarks"]
+    assert found["failed"] == found["skipped"] == {}
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if "|" in line]
+    model, run = rows[:4], rows[4:]
+    assert [row[:3] for row in model[2:]] == [["float32", "off", "4"], ["float32", "on", "4"]]
+    assert {len(row) for row in model} == {9}
+    assert model[2][-3:] == ["1.00000", "1.00000", "the same"]
+    assert [row[:3] for row in run[2:]] == [row[:3] for row in model[2:]]
+    assert {len(row) for row in run} == {8}
+
+
 @pytest.fixture
 def measure(monkeypatch):
     """The module `benchmarks/measure.py`."""
@@ -188,7 +205,7 @@ def test_parts_that_are_there_are_kept_and_images_reduced(transfer, tmp_path):
     assert samples.Image.open(images.files[0]).size == (12, 12)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "measure"])
+@pytest.mark.parametrize("name", ["accuracy", "gpu", "measure"])
 def test_examples_are_true(measure, name):  # noqa: ARG001 It puts the folder on the path.
     results = doctest.testmod(importlib.import_module(name))
     assert results.attempted > 0
