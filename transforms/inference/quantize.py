@@ -130,8 +130,17 @@ def _quantize_here(
     model, spec = read_model(files, said, -1)
     # One image at a time: over batches NNCF would take the ranges of a batch for one image's.
     images = nncf.Dataset([image[None] for image in calibration])
-    preset = nncf.QuantizationPreset.MIXED
-    int8 = nncf.quantize(model, images, preset=preset, subset_size=len(calibration))
+    # By default the first layer is held to seven bits, against sums that overflow where there is
+    # neither VNNI nor AMX. That costs EfficientNet-Lite0 half of what int8 loses: a mean cosine of
+    # 0.987 instead of 0.993. Such processors are refused.
+    exact = nncf.AdvancedQuantizationParameters(overflow_fix=nncf.OverflowFix.DISABLE)
+    int8 = nncf.quantize(
+        model,
+        images,
+        preset=nncf.QuantizationPreset.MIXED,
+        subset_size=len(calibration),
+        advanced_parameters=exact,
+    )
     openvino.save_model(int8, str(path), compress_to_fp16=False)
     core = openvino.Core()
     return Quantized(
