@@ -178,6 +178,8 @@ def _require_known(dataset: Dataset) -> Precision:
 def _list_fields(spec: ModelSpec) -> dict[str, Any]:
     """Return the fields of a dataset's contract that say something."""
     fields = dataclasses.asdict(spec)
+    if spec.resize != "crop":
+        del fields["crop_ratio"]
     return {name: value for name, value in fields.items() if value not in ("", 0)}
 
 
