@@ -7,25 +7,30 @@ the cursor, forge lines or hide text, so what is not printable is shown as an es
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
+from beamvec.pipeline.status import Status
+
 
 def show(*lines: str) -> None:
-    """Print lines on standard output."""
+    """Print lines on standard output; what a command was busy with is over."""
+    idle()
     _write(sys.stdout, lines, "\n")
 
 
 def show_json(value: Any, in_a_line: bool = False) -> None:
     """Print a value as JSON on standard output."""
     indent = None if in_a_line else 2
-    text = json.dumps(
-        value, indent=indent
-    )  # In ASCII, with escapes for all control characters but one.
+    # In ASCII, with escapes for all control characters but one.
+    text = json.dumps(value, indent=indent)
+    idle()
     print(text.replace("\x7f", "\\u007f"))
 
 
@@ -35,6 +40,7 @@ def show_csv(names: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)
     writer.writerows(rows)
+    idle()
     if sys.stdout.isatty():
         show(*text.getvalue().splitlines())
     else:
@@ -78,7 +84,46 @@ def make_printable(line: str) -> str:
     )
 
 
+def _write_status(text: str, end: str) -> None:
+    _print(_open_terminal() or sys.stderr, (text,), end)
+
+
+@functools.cache
+def _open_terminal() -> TextIO | None:
+    """Open the terminal of standard error once more, None if it is none.
+
+    While TensorFlow is imported, for some seconds, standard error itself leads nowhere.
+    """
+    stream: TextIO = sys.stderr
+    if stream is not sys.__stderr__ or not stream.isatty():
+        return None
+    number = os.dup(stream.fileno())
+    return open(number, "w", encoding=stream.encoding, errors="backslashreplace")
+
+
+_STATUS = Status(_write_status)
+
+
+def busy(text: str) -> None:
+    """Tell on standard error what goes on, until the next call, a line of another kind or `idle`.
+
+    On a terminal the line counts the seconds; elsewhere there is one only if it takes long.
+    """
+    _open_terminal()
+    _STATUS.begin(text)
+
+
+def idle() -> None:
+    """Tell nothing any more; other lines follow."""
+    _STATUS.end()
+
+
 def _write(stream: TextIO, lines: tuple[str, ...], end: str) -> None:
+    _STATUS.clear()
+    _print(stream, lines, end)
+
+
+def _print(stream: TextIO, lines: tuple[str, ...], end: str) -> None:
     text = "\n".join(map(make_printable, lines))
     encoding = getattr(stream, "encoding", None) or "utf-8"
     # Not every terminal, and no log in ASCII, can show every character that is printable.

@@ -55,7 +55,7 @@ def test_a_program_that_does_not_want_to_hear_waits(watcher, work, capsys):
 
 
 def test_a_program_may_show_what_a_terminal_shows(watcher, work, monkeypatch, capsys):
-    monkeypatch.setattr("beamvec.pipeline.run.progress.LINE_EVERY_S", 0.02)
+    monkeypatch.setattr("beamvec.pipeline.run.show_progress.LINE_EVERY_S", 0.02)
     Observer(True).watch(watcher, work, 0.02)
     assert set(capsys.readouterr().err.splitlines()) == {"listing images"}
 
@@ -85,7 +85,7 @@ def test_a_terminal_names_flags_as_they_are_typed(capsys):
 
 
 def test_a_log_of_json_has_a_line_each(watcher, work, monkeypatch, capsys):
-    monkeypatch.setattr("beamvec.pipeline.run.progress.LINE_EVERY_S", 0.02)
+    monkeypatch.setattr("beamvec.pipeline.run.show_progress.LINE_EVERY_S", 0.02)
     terminal = Terminal(verbose=True, as_json=True)
     terminal.tell("WARNING: look")
     terminal.detail("this\nand that")

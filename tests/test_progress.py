@@ -8,21 +8,21 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from beamvec.embeddings.layout import Layout
 from beamvec.pipeline.run import progress
-from beamvec.pipeline.run.progress import (
-    ChunkWatcher,
-    Progress,
-    describe_status,
-    show_progress,
-)
+from beamvec.pipeline.run import show_progress as showing
+from beamvec.pipeline.run.pace import Pace
+from beamvec.pipeline.run.progress import ChunkWatcher, Progress
+from beamvec.pipeline.run.show_progress import describe_pace, describe_status, show_progress
 from beamvec.transforms.files.storage import write_file
 from beamvec.transforms.output.chunk_files import write_chunk
 from beamvec.transforms.output.target import Target
 from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.images import ImageRef
+from beamvec.transforms.records.tally import Tally
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_failed_images_are_named_as_they_are_counted(add_chunk, tmp_path):
 
 
 def test_lines_where_there_is_no_terminal(add_chunk, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.02)
+    monkeypatch.setattr(showing, "LINE_EVERY_S", 0.02)
     write_file(str(tmp_path / "chunks" / "total.json"), b'{"images": 10}')
     add_chunk("a", 4, 1)
     work = threading.Thread(target=time.sleep, args=(0.2,))
@@ -77,7 +77,7 @@ def test_lines_where_there_is_no_terminal(add_chunk, tmp_path, monkeypatch, caps
     lines = capsys.readouterr().err.splitlines()
     assert lines
     assert lines[0].startswith("5 of 10 images")
-    assert lines[0].endswith("1 failed")
+    assert "1 failed" in lines[0]
 
 
 def test_a_bar_on_a_terminal(add_chunk, tmp_path, monkeypatch):
@@ -98,28 +98,112 @@ def test_a_bar_on_a_terminal(add_chunk, tmp_path, monkeypatch):
     assert "1 failed" in shown
 
 
+def pace_of(*steps: tuple[float, int], total: int | None = None) -> Pace:
+    """Return the pace after some steps: at which second how many images were done."""
+    pace = Pace(0, 0.0)
+    for at_s, done in steps:
+        pace.note(done, total, at_s)
+    return pace
+
+
 @pytest.mark.parametrize(
-    ("status", "before", "elapsed_s", "told"),
+    ("status", "pace", "told"),
     [
-        (Progress(5, 0, 10), 5, 0.0, "5 of 10 images, 0.0 images/s, unknown time left, 0 failed"),
-        (Progress(4, 0, 10), 5, 1.0, "4 of 10 images, 0.0 images/s, unknown time left, 0 failed"),
-        (Progress(12, 1, 10), 2, 2.0, "12 of 10 images, 5.0 images/s, 0.0 s left, 1 failed"),
-        (Progress(3, 1), 0, 1.0, "listing images"),
+        (Progress(5, 0, 10), Pace(5, 0.0), "5 of 10 images, 0 failed, 0.0 s so far"),
+        (Progress(4, 0, 10), pace_of((1, 4), total=10), "4 of 10 images, 0 failed, 1.0 s so far"),
+        (
+            Progress(12, 1, 10),
+            pace_of((1, 2), (3, 12), total=10),
+            "12 of 10 images, 1 failed, 0.0 s left, 5.0 images/s",
+        ),
+        (Progress(3, 1), pace_of((1, 3)), "listing images"),
     ],
 )
-def test_no_rate_and_no_time_is_negative(status, before, elapsed_s, told):
-    assert describe_status(status, before, elapsed_s) == told
+def test_no_rate_and_no_time_is_negative_or_made_up(status, pace, told):
+    assert describe_status(status, pace) == told
+
+
+def test_what_failed_comes_first_where_there_is_little_room():
+    pace = pace_of((1, 100), (2, 200), total=1000)
+    told = describe_pace(Progress(200, 3, 1000), pace, is_short=True)
+    assert told == "3 failed, 8.0 s left, 100.0/s"
+
+
+def test_the_rate_is_of_the_last_half_minute():
+    pace = Pace(0, 0.0)
+    for second in range(100):
+        pace.note(10 * second, 10_000, second)
+    assert pace.rate == pytest.approx(10, rel=0.05)
+    for second in range(100, 140):
+        pace.note(990 + 100 * (second - 99), 10_000, second)
+    assert pace.rate == pytest.approx(100, rel=0.05)
+
+
+def test_chunks_that_take_longer_than_the_window_have_a_rate_and_a_stand_still_has_less():
+    pace = Pace(0, 0.0)
+    for minute in range(1, 12):
+        pace.note(128 * minute, 100_000, 60.0 * minute)
+    assert pace.rate == pytest.approx(128 / 60)
+    pace.note(128 * 11, 100_000, 60.0 * 11 + 59)
+    assert pace.rate == pytest.approx(128 / 60)
+    pace.note(128 * 11, 100_000, 60.0 * 30)
+    assert pace.rate < 1
+
+
+def test_the_time_left_falls_on_a_steady_machine_and_is_true():
+    left, truth = [], []
+    pace, total = Pace(0, 0.0), 3000
+    random = np.random.default_rng(0)
+    done, now = 0, 5.0  # It has started up.
+    while done < total:
+        now += 0.5
+        done = min(total, done + int(random.integers(0, 3)) * 16)
+        pace.note(done, total, now)
+        if pace.left_s is not None:
+            left.append(pace.left_s)
+            truth.append(now)
+    truth = [now - at for at in truth]
+    later = len(left) // 3
+    for told, true in list(zip(left, truth, strict=True))[later:]:
+        assert abs(told - true) < max(4.0, 0.25 * true)
+    rises = sum(b > a for a, b in zip(left[later:], left[later + 1 :], strict=False))
+    assert rises <= 3  # Of some hundred and twenty.
+
+
+def test_batches_count_before_their_chunks_are_written(add_chunk, tmp_path):
+    tally = Tally()
+    tally.add(1000)  # Of an earlier run of this process.
+    add_chunk("before", 4, 1)
+    write_file(str(tmp_path / "chunks" / "total.json"), b'{"images": 20}')
+    watcher = ChunkWatcher(Layout(str(tmp_path)), tally=tally)
+    assert watcher.poll() == Progress(5, 1, 20)
+    tally.add(4)
+    assert watcher.poll() == Progress(9, 1, 20)
+    add_chunk("a", 4, 2)
+    assert watcher.poll() == Progress(11, 3, 20)
+    tally.add(3)
+    tally.add(3)
+    assert watcher.poll() == Progress(17, 3, 20)
+    tally.add(50)  # Batches that were tried again.
+    assert watcher.poll() == Progress(20, 3, 20)
 
 
 @pytest.mark.parametrize("tty", [False, True])
 def test_a_clock_that_is_set_shows_nowhere(tty, add_chunk, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.02)
+    monkeypatch.setattr(showing, "LINE_EVERY_S", 0.02)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: tty, raising=False)
     write_file(str(tmp_path / "chunks" / "total.json"), b'{"images": 10}')
+
+    def work_in_steps() -> None:
+        for name in "abc":
+            time.sleep(0.1)
+            add_chunk(name, 4, 1)
+        time.sleep(0.2)
+
     days = iter(range(10**6, 0, -1))
     monkeypatch.setattr(time, "time", lambda: 86_400.0 * next(days))  # It goes back, and far.
     watcher = ChunkWatcher(Layout(str(tmp_path)))
-    work = threading.Thread(target=lambda: (time.sleep(0.1), add_chunk("a", 4, 1), time.sleep(0.2)))
+    work = threading.Thread(target=work_in_steps)
     work.start()
     show_progress(watcher, work, 0.01)
     shown = capsys.readouterr().err

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from beamvec.embeddings import Dataset, find_groups, open_dataset, schema, search
 from beamvec.errors import ArgumentError
-from beamvec.pipeline.terminal import show, show_json
+from beamvec.pipeline.terminal import busy, show, show_json
 from beamvec.pipeline.units import format_size
 
 _IN_MEMORY_BYTES = 2 << 30
@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Run `beamvec duplicates` and return its exit code."""
     if not 0 < args.threshold <= 1:
         raise ArgumentError(f"--threshold is {args.threshold}; it must be above 0 and at most 1")
+    busy("comparing all images")
     dataset = open_dataset(args.dir)
     groups = find_duplicates(dataset, args.threshold)
     if args.json:

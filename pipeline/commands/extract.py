@@ -11,7 +11,7 @@ from beamvec.errors import PipelineError, TooManyFailuresError
 from beamvec.pipeline.commands.extract_flags import LOG_FORMATS
 from beamvec.pipeline.commands.summary import describe_preview, summarize
 from beamvec.pipeline.run.config import find_output, make_config
-from beamvec.pipeline.terminal import show, show_json
+from beamvec.pipeline.terminal import busy, show, show_json
 from beamvec.transforms.machine import large_imports
 
 with large_imports():
@@ -27,6 +27,7 @@ def run(args: argparse.Namespace, beam_flags: list[str]) -> int:
     output = find_output(args.output)
     flags = args.parser.flags
     if args.dry_run:
+        busy("listing the input")
         show(*describe_preview(preview(config, beam_flags, list(flags.values()))))
         return 0
     terminal = Terminal(args.verbose, args.quiet, args.log_format == LOG_FORMATS[1], flags)

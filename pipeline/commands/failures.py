@@ -13,7 +13,7 @@ from typing import Any
 from beamvec.embeddings import Dataset, open_dataset, schema
 from beamvec.embeddings.damage import naming_damage
 from beamvec.errors import ArgumentError
-from beamvec.pipeline.terminal import show, show_csv, show_json, warn
+from beamvec.pipeline.terminal import busy, show, show_csv, show_json, warn
 from beamvec.transforms.files.urls import UrlSettings, is_url
 
 COPIED_TO = "copied_to"
@@ -25,11 +25,13 @@ _UNFIT = re.compile(r"[/\\\0-\x1f\x7f]+")
 
 def run(args: argparse.Namespace) -> int:
     """Run `beamvec failures` and return its exit code."""
+    busy("reading the dataset")
     dataset = open_dataset(args.dir)
     rows = read_failures(dataset, args.stage)
     missed: dict[str, str] = {}
     if args.copy_to:
         copier = Copier(args.copy_to, [row[schema.URI] for row in rows])
+        busy(f"copying {len(rows):,} images")
         missed = copier.copy(dataset, UrlSettings(allow_private_hosts=args.allow_private_hosts))
         rows = [{**row, COPIED_TO: copier.paths.get(row[schema.URI])} for row in rows]
     if args.json:

@@ -11,7 +11,7 @@ from beamvec.embeddings.unlisted import Unlisted
 from beamvec.embeddings.verify import Contents, check_dataset, examine
 from beamvec.errors import DatasetError
 from beamvec.pipeline.commands.summary import advise_failures, describe_accounts
-from beamvec.pipeline.terminal import show, warn
+from beamvec.pipeline.terminal import busy, show, warn
 from beamvec.pipeline.units import format_size
 
 _SHOWN_PROBLEMS = 20
@@ -23,6 +23,7 @@ SAMPLED_GROUPS = 64
 
 def run(args: argparse.Namespace) -> int:
     """Run `beamvec inspect` and return its exit code: 1 if `--verify` finds problems."""
+    busy("checking every file" if args.verify else "reading the dataset")
     dataset = open_dataset(args.dir)
     problems = check_dataset(dataset) if args.verify else []
     if problems:

@@ -22,10 +22,11 @@ from beamvec.pipeline.commands.flags import name_flags
 from beamvec.pipeline.commands.signals import code_of_stop, heed_signals
 from beamvec.pipeline.commands.streams import is_cut_off, open_streams, settle_streams
 from beamvec.pipeline.silence import silence, speak
-from beamvec.pipeline.terminal import log_json, warn
+from beamvec.pipeline.terminal import busy, idle, log_json, warn
 from beamvec.redact import redact
 
 _TAKE_BEAM_FLAGS = ("extract", "doctor")
+_PRINT_AT_ONCE = ("completion", "doctor")
 _LOAD_MUCH = (*_TAKE_BEAM_FLAGS, "model", "tune")
 
 _CUT_OFF = 128 + 13
@@ -66,6 +67,9 @@ class _CommandLine:
         self.verbose = getattr(args, "verbose", False)
         self.logs_json = getattr(args, "log_format", "") == "json"
         (speak if self.verbose else silence)()
+        is_loud = not (getattr(args, "quiet", False) or self.logs_json)
+        if is_loud and args.command not in _PRINT_AT_ONCE:
+            busy("starting")
         module = _import_command(args.command)
         code: int = module.run(args, rest) if takes_beam_flags else module.run(args)
         return code
@@ -118,6 +122,8 @@ def _run(command: _CommandLine, argv: Sequence[str] | None) -> int:
         _complain(redact(_explain(error)), command.logs_json)
         return 3
     finally:
+        with contextlib.suppress(OSError):
+            idle()
         settle_streams()
 
 

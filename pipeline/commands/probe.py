@@ -19,7 +19,7 @@ from beamvec.errors import ArgumentError, DatasetError
 from beamvec.pipeline.commands.classifiers import MAX_CHOICE_ROWS, SEED, Fit, make_classifiers
 from beamvec.pipeline.commands.parser import PARENT_FOLDER
 from beamvec.pipeline.commands.search import VERIFY_ADVICE
-from beamvec.pipeline.terminal import show, show_json
+from beamvec.pipeline.terminal import busy, show, show_json
 
 MAX_ROWS = 20_000
 """Rows that are used of a larger dataset, spread over it: classifiers gain little from more."""
@@ -53,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     require_extra("sklearn")
     if args.folds < 2:
         raise ArgumentError(f"--folds is {args.folds}; it must be at least 2")
+    busy("reading the dataset")
     dataset = open_dataset(args.dir)
     sample = choose_sample(dataset, args.labels, args.folds)
     result = probe(sample, args.head, args.folds)
@@ -153,7 +154,8 @@ def probe(sample: Sample, head: str, folds: int) -> dict[str, Any]:
     likelihoods = np.empty((len(truth), len(classes)))
     for name, fit in make_classifiers(head, training_rows).items():
         fitted = []
-        for train, test in splits:
+        for fold, (train, test) in enumerate(splits, 1):
+            busy(f"training {name} on {len(train):,} images, fold {fold} of {folds}")
             fitted.append(_fit_quietly(fit, sample.vectors[train], truth[train]))
             likelihoods[test] = fitted[-1].predict_proba(sample.vectors[test])
         predicted = likelihoods.argmax(axis=1)

@@ -25,6 +25,7 @@ from beamvec.pipeline.commands.summary import (
 )
 from beamvec.pipeline.pages.page import name_of, render, require_extra, write_page
 from beamvec.pipeline.pages.thumbnails import Thumbnails, make_thumbnails
+from beamvec.pipeline.terminal import busy
 from beamvec.pipeline.units import format_duration, format_size
 from beamvec.transforms.records.causes import name_cause
 
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
     """Run `beamvec report` and return its exit code."""
     for package in ("jinja2", "plotly", "sklearn"):
         require_extra(package)
+    busy("reading the dataset")
     dataset = open_dataset(args.dir)
     write_page(args.html, *make_report(dataset))
     return 0
@@ -78,11 +80,13 @@ def make_report(dataset: Dataset) -> tuple[str, str]:
     sample = dataset.take(rows, _COLUMNS)
     if not can_multiply(sample.vectors):
         raise DatasetError(f"{dataset} has embeddings with NaN or infinity: {VERIFY_ADVICE}")
+    busy("looking for neighbours")
     samples = _find_samples(dataset, rows, sample)
     shown = [match["uri"] for each in samples for match in each["matches"]]
     failures = _describe_failures(dataset)
     thumbnails = make_thumbnails([*(each["query"] for each in samples), *shown], dataset)
     dots = make_thumbnails(_name_dots(sample), dataset, _DOT_SIZE)
+    busy("drawing the map")
     charts = {
         **_chart_run(run),
         **_chart_images(sample),

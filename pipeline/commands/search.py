@@ -15,7 +15,7 @@ from beamvec.embeddings import Dataset, open_dataset, search
 from beamvec.embeddings.layout import Layout
 from beamvec.errors import ArgumentError, DatasetError, ImageError, ModelError
 from beamvec.model_spec import ModelSpec
-from beamvec.pipeline.terminal import show, show_json
+from beamvec.pipeline.terminal import busy, show, show_json
 from beamvec.transforms.decoding.resize import RESIZERS, Resizer, choose_resizer
 from beamvec.transforms.inference.config import DEFAULT_MODEL
 from beamvec.transforms.inference.engine import PRECISIONS, Precision
@@ -28,13 +28,16 @@ def run(args: argparse.Namespace) -> int:
     """Run `beamvec search` and return its exit code."""
     if args.k < 1:
         raise ArgumentError(f"--k is {args.k}; it must be at least 1")
+    busy("reading the dataset")
     dataset = open_dataset(args.dir)
     if args.uri:
         names, rows = args.uri, dataset.find_rows(args.uri)
         queries = dataset.take(rows).vectors
     else:
         names, rows = args.image, [-1] * len(args.image)
+        busy("loading the model")
         queries = embed_images(dataset, args.image, args.model, args.trust_model)
+    busy("comparing images")
     found = find_nearest(dataset, queries, rows, args.k)
     results = [
         {"query": name, "matches": matches} for name, matches in zip(names, found, strict=True)

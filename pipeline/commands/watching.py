@@ -12,8 +12,9 @@ from tqdm import tqdm
 from beamvec.pipeline.commands.flags import name_flags
 from beamvec.pipeline.commands.signals import code_of_stop
 from beamvec.pipeline.run.observer import Observer
-from beamvec.pipeline.run.progress import ChunkWatcher, FailedImage, show_progress
-from beamvec.pipeline.terminal import log_json, show, warn
+from beamvec.pipeline.run.progress import ChunkWatcher, FailedImage
+from beamvec.pipeline.run.show_progress import show_progress
+from beamvec.pipeline.terminal import busy, idle, log_json, show, warn
 from beamvec.transforms.inputs.kept import discard_all
 
 
@@ -70,11 +71,12 @@ class Terminal(Observer):
             return
         if self.as_json:
             self._say("busy", text)
-        elif sys.stderr.isatty():
-            warn(text, end="\r")
+        else:
+            busy(text)
 
     def conclude(self, text: str) -> None:
         """Print what takes the place of progress."""
+        idle()
         text = name_flags(text, self._flags)
         if self.as_json:
             self._say("note", text)
@@ -83,6 +85,7 @@ class Terminal(Observer):
 
     def watch(self, watcher: ChunkWatcher, work: threading.Thread, poll_s: float) -> None:
         """Show a bar on a terminal, lines elsewhere."""
+        idle()
         if self.quiet:
             super().watch(watcher, work, poll_s)
         else:
@@ -95,6 +98,7 @@ class Terminal(Observer):
         else:
             text = "stopped watching; the job itself goes on until you cancel it on its runner"
         code = code_of_stop()
+        idle()
         if self.as_json:
             log_json("error", text, "error")
         else:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from beamvec.embeddings import Dataset
 from beamvec.pipeline.originals import Originals, UnfitError, count_reasons
+from beamvec.pipeline.terminal import busy
 from beamvec.transforms.decoding.pool import DecoderError, DecoderPool, SharedPool
 from beamvec.transforms.decoding.resize import Resizing
 
@@ -45,6 +46,7 @@ class Thumbnails(dict[str, str]):
             originals: where they are; None for where their uris say.
             size: the longer side in pixels.
         """
+        busy(f"making pictures of {len(uris):,} images")
         pool = SharedPool().get()
         originals = originals or Originals(within_s=_WITHIN_S)
         seen = originals.see(uris, lambda _, data: _make_thumbnail(data, size, pool))

@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from beamvec.pipeline.run.progress import ChunkWatcher, FailedImage, Progress, show_progress
+from beamvec.pipeline.run.progress import ChunkWatcher, FailedImage, Progress
+from beamvec.pipeline.run.show_progress import show_progress
 
 _LOGGER = logging.getLogger("beamvec")
 

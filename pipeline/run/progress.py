@@ -1,39 +1,33 @@
-"""What a person sees while a run goes on: a bar on a terminal, plain lines elsewhere.
+"""How far a run is: `ChunkWatcher`.
 
-Progress is read from the chunk files, which every runner writes alike.
+Progress is read from the chunk files, which every runner writes alike; where the workers are
+threads of this process, the batches of chunks that are under way count as well.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from beamvec.embeddings import schema
 from beamvec.embeddings.layout import PART_SUFFIX, Layout
-from beamvec.pipeline.terminal import warn
-from beamvec.pipeline.units import format_duration
 from beamvec.transforms.files import storage
+from beamvec.transforms.records.tally import Tally
 
 LOCAL_POLL_S = 0.5
 REMOTE_POLL_S = 10.0
-LINE_EVERY_S = 15.0
 STILL_S = 60.0
 """After so long without progress a run says what it waits for, and again after twice as long."""
 
 _READ_BUDGET_S = 5.0
 _FAILED_COLUMNS = (schema.URI, schema.STAGE, schema.ERROR_TYPE, schema.MESSAGE)
-_BAR = "{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {postfix}"
-"""Without a rate of tqdm's own, which goes by the time of day: a clock that is set would show."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +35,8 @@ class Progress:
     """How far a run is, in images.
 
     Attributes:
-        done: in finished chunks, of earlier runs too.
+        done: embedded or failed, of earlier runs too: in finished chunks, and in finished batches
+            where the workers are threads of this process.
         failed: how many of them have no embedding.
         total: what the input names, None until it has been listed.
     """
@@ -76,6 +71,7 @@ class ChunkWatcher:
             is `STILL_S`, and again after each doubling.
         on_failed: is called with each image that failed, but for those of the last moments: the
             folder goes with the run.
+        tally: counts the images of this process's batches; None where the workers are elsewhere.
     """
 
     def __init__(
@@ -83,10 +79,14 @@ class ChunkWatcher:
         layout: Layout,
         on_still: Callable[[Progress, float], Any] | None = None,
         on_failed: Callable[[FailedImage], Any] | None = None,
+        tally: Tally | None = None,
     ):
         self._layout = layout
         self._on_still = on_still
         self._on_failed = on_failed
+        self._tally = tally
+        self._tallied = tally.count if tally else 0
+        self._before: Progress | None = None
         self._latest = Progress()
         self._moved_s = time.monotonic()
         self._still_s = STILL_S
@@ -109,8 +109,23 @@ class ChunkWatcher:
         except (OSError, pa.ArrowException):
             pass  # The folder is removed at the end, while it is being read.
         progress = Progress(self._done, self._failed, self._total)
+        if self._before is None:
+            self._before = progress
+        progress = replace(progress, done=self._count_batches(self._before))
         self._look_still(progress)
         return progress
+
+    def _count_batches(self, before: Progress) -> int:
+        """Return the images that are done, with those of chunks under way; never fewer than before.
+
+        An image of this run is in a batch, or it failed and never came so far.
+        """
+        if self._tally is None or self._total is None:
+            return self._done
+        batches = self._tally.count - self._tallied + self._failed - before.failed
+        # A chunk that is tried again is in batches twice.
+        under_way = min(before.done + batches, max(self._total, self._done))
+        return max(self._done, under_way, self._latest.done)
 
     def _look_still(self, progress: Progress) -> None:
         still_s = time.monotonic() - self._moved_s
@@ -143,86 +158,3 @@ class ChunkWatcher:
         self._done += footer.metadata.num_rows
         self._failed += failed
         self._seen.add(path)
-
-
-def show_progress(
-    watcher: ChunkWatcher,
-    work: threading.Thread,
-    poll_s: float,
-    log: Callable[..., Any] | None = None,
-) -> None:
-    """Show progress on standard error until the work ends.
-
-    Args:
-        watcher: counts.
-        work: what is looked at.
-        poll_s: how often.
-        log: takes event, message and values, and prints lines of another kind.
-    """
-    if sys.stderr.isatty() and log is None:
-        _show_bar(watcher, work, poll_s)
-    else:
-        _show_lines(watcher, work, poll_s, log or _warn_of)
-
-
-def _warn_of(_: str, message: str, **__: Any) -> None:
-    warn(message)
-
-
-def _show_bar(watcher: ChunkWatcher, work: threading.Thread, poll_s: float) -> None:
-    start, before = time.monotonic(), watcher.poll().done
-    with tqdm(initial=before, bar_format=_BAR, dynamic_ncols=True, leave=False) as bar:
-        bar.set_description("listing images")
-        while work.is_alive():
-            work.join(poll_s)
-            status = watcher.poll()
-            if status.total is not None:
-                bar.total = max(status.total, status.done)
-                pace = describe_pace(status, before, time.monotonic() - start)
-                bar.set_postfix_str(pace, refresh=False)
-            bar.set_description(status.phase, refresh=False)
-            bar.update(status.done - bar.n)
-            bar.refresh()
-
-
-def _show_lines(
-    watcher: ChunkWatcher, work: threading.Thread, poll_s: float, log: Callable[..., Any]
-) -> None:
-    start, before = time.monotonic(), watcher.poll().done
-    shown = start
-    while work.is_alive():
-        work.join(min(poll_s, LINE_EVERY_S))
-        now, status = time.monotonic(), watcher.poll()
-        if now - shown >= LINE_EVERY_S and work.is_alive():
-            text = describe_status(status, before, now - start)
-            log("progress", text, done=status.done, failed=status.failed, total=status.total)
-            shown = now
-
-
-def describe_status(status: Progress, before: int, elapsed_s: float) -> str:
-    """Describe progress in a line.
-
-    Args:
-        status: how far the run is.
-        before: images that were done when it started.
-        elapsed_s: seconds since then.
-
-    >>> describe_status(Progress(done=300, failed=2, total=1000), 100, 20.0)
-    '300 of 1,000 images, 10.0 images/s, 1 min 10 s left, 2 failed'
-    """
-    if status.total is None:
-        return status.phase
-    pace = describe_pace(status, before, elapsed_s)
-    return f"{status.done:,} of {status.total:,} images, {pace}"
-
-
-def describe_pace(status: Progress, before: int, elapsed_s: float) -> str:
-    """Describe how fast a run goes whose total is known, see `describe_status`.
-
-    Chunks come in bursts: the mean rate tells more than that of the latest one.
-    """
-    assert status.total is not None
-    rate = max(0, status.done - before) / max(elapsed_s, 1e-3)
-    left_s = max(0, status.total - status.done) / rate if rate else None
-    left = "unknown time" if left_s is None else format_duration(left_s)
-    return f"{rate:.1f} images/s, {left} left, {status.failed:,} failed"

@@ -23,6 +23,7 @@ from beamvec.pipeline.run.workers import Workers
 from beamvec.pipeline.units import format_duration
 from beamvec.redact import redact
 from beamvec.transforms.decoding.pool import SharedPool
+from beamvec.transforms.records.tally import EMBEDDED
 
 _LOST_WORKER = "Channel closed prematurely."
 """What Beam says of a worker that is gone, where nothing more is known of it."""
@@ -57,7 +58,12 @@ def run_pipeline(
     work.start()
     local = workers.local
     tell = functools.partial(_tell_still, workers, decoders, observer)
-    watcher = ChunkWatcher(begun.layout, tell, observer.fail if observer.verbose else None)
+    watcher = ChunkWatcher(
+        begun.layout,
+        tell,
+        observer.fail if observer.verbose else None,
+        EMBEDDED if workers.threads else None,
+    )
     try:
         observer.watch(watcher, work, LOCAL_POLL_S if local else REMOTE_POLL_S)
         work.join()

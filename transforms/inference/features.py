@@ -18,11 +18,12 @@ from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.records.chunks import DecodedChunk, Effort, EmbeddedChunk
 from beamvec.transforms.records.coders import InProcessCoder
 from beamvec.transforms.records.images import Failure
+from beamvec.transforms.records.tally import EMBEDDED
 
 
 def embed_chunk(decoded: DecodedChunk, model: FeatureModel) -> EmbeddedChunk:
     """Embed a chunk's images; rows that hold NaN or infinity become failures of stage infer."""
-    features, infer_s = model.embed_timed(decoded.pixels)
+    features, infer_s = model.embed_timed(decoded.pixels, EMBEDDED.add)
     finite = np.asarray(np.isfinite(features).all(axis=1))
     effort = decoded.effort + Effort(infer_s=infer_s)
     broken = [

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,8 +82,15 @@ class FeatureModel:
         """
         return self.embed_timed(pixels)[0]
 
-    def embed_timed(self, pixels: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], float]:
-        """Embed like `embed_pixels`; return the features, and the seconds of all calls."""
+    def embed_timed(
+        self, pixels: npt.NDArray[np.uint8], on_batch: Callable[[int], Any] | None = None
+    ) -> tuple[npt.NDArray[np.float32], float]:
+        """Embed like `embed_pixels`; return the features, and the seconds of all calls.
+
+        Args:
+            pixels: uint8 [n, S, S, 3] RGB.
+            on_batch: is called with the number of images of each batch that is done, in threads.
+        """
         size = self.config.batch_size
         features = np.empty((len(pixels), self.dimension), np.float32)
 
@@ -98,6 +106,8 @@ class FeatureModel:
                     f"{size} images; expected [{size}, {self.dimension}]"
                 )
             features[start : start + len(batch)] = output[: len(batch)]
+            if on_batch:
+                on_batch(len(batch))
             return time.perf_counter() - begin
 
         starts = range(0, len(pixels), size)
