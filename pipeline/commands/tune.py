@@ -15,7 +15,7 @@ from beamvec.errors import ArgumentError, ModelError
 from beamvec.pipeline.commands.flags import name_flags
 from beamvec.pipeline.run.config import make_config
 from beamvec.pipeline.run.tuner import Tried, Tuner, list_variants, vary_threads
-from beamvec.pipeline.terminal import show, show_json, warn
+from beamvec.pipeline.terminal import idle, show, show_json, warn
 from beamvec.pipeline.units import format_duration, format_size
 from beamvec.redact import redact
 from beamvec.transforms.machine import count_cpus
@@ -60,6 +60,7 @@ def _try_all(tuner: Tuner, arguments: dict[str, Any]) -> list[Tried]:
     """Try every variant, and the fastest with other threads."""
     variants = list(list_variants(arguments))
     tried: list[Tried] = []
+    idle()  # What follows has lines of its own.
     bar_format = "{desc}: {n_fmt}/{total_fmt}|{bar}| {elapsed} {postfix}"
     with tqdm(total=len(variants) + 2, leave=False, disable=None, bar_format=bar_format) as bar:
         for variant in _with_threads(variants, tried):
