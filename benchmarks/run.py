@@ -17,6 +17,7 @@ import inputs
 
 _NAMES = (
     "steady",
+    "tune",
     "decoding",
     "containers",
     "accuracy",
@@ -25,6 +26,7 @@ _NAMES = (
     "large_images",
     "urls",
     "memory",
+    "saturation",
     "parquet_codec",
     "reading",
 )

@@ -52,13 +52,16 @@ def test_the_cheap_ones_run_and_write_json(images, model_path, tmp_path):
     assert all(name in done.stdout for name in figures)
 
 
-def test_containers_and_urls_are_measured_against_files(images, model_path, tmp_path):
-    flags = ["--quick", "--only", "containers", "urls", "--json", str(tmp_path / "b")]
+def test_containers_urls_and_saturation_are_measured(images, model_path, tmp_path):
+    flags = ["--quick", "--only", "containers", "urls", "saturation"]
+    flags += ["--json", str(tmp_path / "b")]
     flags += ["--size", str(samples.SIZE), "--images", str(images), "--model", model_path]
     command = [sys.executable, str(BENCHMARKS / "run.py"), *flags]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = json.loads((tmp_path / "b").read_text())["benchmarks"]
     assert not any(each["failed"] or each["skipped"] for each in found), done.stderr
+    saturation = {each["name"]: each for each in found}["saturation"]
+    assert [figure["values"][0] > 0 for figure in saturation["figures"]] == [True] * 3
     ratios = [ratio["name"] for each in found for ratio in each["ratios"]]
     names = ["tar / files: decode", "parquet / files: decode", "tar / files: pipeline"]
     assert ratios == [*names, "parquet / files: pipeline", "URLs / files"]
