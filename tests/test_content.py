@@ -20,7 +20,7 @@ def archive(kind: str) -> bytes:
     buffer = io.BytesIO()
     if kind == "zip":
         with zipfile.ZipFile(buffer, "w") as file:
-            file.writestr("a.jpg", b"x")
+            file.writestr(zipfile.ZipInfo("a.jpg"), b"x")
     else:
         with tarfile.open(fileobj=buffer, mode="w") as file:
             file.addfile(tarfile.TarInfo("a.jpg"), io.BytesIO())
