@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,9 @@ def test_the_cheap_ones_run_and_write_json(images, model_path, tmp_path):
     assert all(name in done.stdout for name in figures)
 
 
+@pytest.mark.skipif(
+    os.environ.get("BEAMVEC_BENCHMARKS") != "all", reason="BEAMVEC_BENCHMARKS=all runs it"
+)
 def test_containers_urls_and_saturation_are_measured(images, model_path, tmp_path):
     flags = ["--quick", "--only", "containers", "urls", "saturation"]
     flags += ["--json", str(tmp_path / "b")]
