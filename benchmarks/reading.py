@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import inputs
 import processes
 from beamvec.embeddings import RunRecord, layout, schema
-from beamvec.embeddings.run_record import Counts, Settings
+from beamvec.embeddings.run_record import Counts
+from beamvec.embeddings.settings import Settings
 from inputs import Setup
 from measure import Goal, Report, take_turns
 

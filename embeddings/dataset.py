@@ -18,7 +18,8 @@ from beamvec.embeddings import layout, schema
 from beamvec.embeddings.arguments import as_columns, as_row_numbers, as_uris, require_condition
 from beamvec.embeddings.batches import Batch, choose_rows, cut_batches, join_batches, join_tables
 from beamvec.embeddings.parts import Part, RowGroup, list_row_groups, to_texts
-from beamvec.embeddings.run_record import RunRecord, Settings
+from beamvec.embeddings.run_record import RunRecord
+from beamvec.embeddings.settings import Settings
 from beamvec.embeddings.threads import map_in_order
 from beamvec.embeddings.vectors import normalize_rows, require_place
 from beamvec.errors import ArgumentError, DatasetError

@@ -12,8 +12,10 @@ from pathlib import Path
 def pack(folder: str | Path) -> bytes:
     """Pack a SavedModel as a hub does."""
     buffer = io.BytesIO()
+    root = Path(folder)
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-        archive.add(folder, arcname=".")
+        for path in sorted(root.rglob("*")):  # In one order: what half of it has is no chance.
+            archive.add(path, arcname=f"./{path.relative_to(root)}", recursive=False)
     return buffer.getvalue()
 
 

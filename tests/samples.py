@@ -17,7 +17,8 @@ from PIL import Image
 
 from beamvec.embeddings import RunRecord, layout, schema
 from beamvec.embeddings.failure_count import FailureCount
-from beamvec.embeddings.run_record import Counts, FileRecord, Settings
+from beamvec.embeddings.run_record import Counts, FileRecord
+from beamvec.embeddings.settings import Settings
 from beamvec.transforms.inference.model_files import import_tensorflow
 
 SIZE = 32

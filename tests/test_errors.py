@@ -7,7 +7,8 @@ import pickle
 import pytest
 
 from beamvec import errors
-from beamvec.embeddings.run_record import RunRecord, Settings
+from beamvec.embeddings.run_record import RunRecord
+from beamvec.embeddings.settings import Settings
 
 KINDS = [
     errors.ArgumentError,

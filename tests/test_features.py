@@ -45,7 +45,8 @@ class Mean:
 
     load_id: str = "load"
 
-    def embed_timed(self, pixels):
+    def embed_timed(self, pixels, on_batch):
+        on_batch(len(pixels))
         means = pixels.mean(axis=(1, 2)).astype(np.float32)
         means[means.sum(axis=1) == 0] = np.nan
         return means, 0.5

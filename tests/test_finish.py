@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from beamvec.embeddings import RunRecord
 from beamvec.embeddings.failure_count import FailureCount
 from beamvec.embeddings.layout import Layout, part_name
-from beamvec.embeddings.run_record import Counts, InputRecord, Settings
+from beamvec.embeddings.run_record import Counts, InputRecord
+from beamvec.embeddings.settings import Settings
 from beamvec.errors import LostOutputError, OutputError
 from beamvec.pipeline.run.claim import Claim
 from beamvec.pipeline.run.finish import (

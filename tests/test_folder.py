@@ -12,8 +12,8 @@ from conftest import hash_files
 import samples
 from beamvec.embeddings import RunRecord, open_dataset
 from beamvec.embeddings.layout import FolderState, Layout, success_content
-from beamvec.embeddings.run_record import Settings
 from beamvec.embeddings.schema import FORMAT_VERSION
+from beamvec.embeddings.settings import Settings
 from beamvec.errors import OutputError
 from beamvec.model_spec import ModelSpec
 from beamvec.pipeline.commands.main import main

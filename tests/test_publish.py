@@ -9,7 +9,8 @@ import pytest
 
 from beamvec.embeddings import RunRecord
 from beamvec.embeddings.layout import TABLE_DIRS, Layout, part_name, success_content
-from beamvec.embeddings.run_record import FileRecord, Settings
+from beamvec.embeddings.run_record import FileRecord
+from beamvec.embeddings.settings import Settings
 from beamvec.errors import LostOutputError, OutputError
 from beamvec.pipeline.run.claim import Claim, Publication, read_claim
 from beamvec.pipeline.run.publish import forget, list_parts, publish

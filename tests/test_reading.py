@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import samples
 from beamvec.embeddings import DatasetError, RunRecord, open_dataset, opening, schema, search
-from beamvec.embeddings.run_record import Settings
+from beamvec.embeddings.settings import Settings
 from beamvec.embeddings.verify import check_dataset
 from beamvec.errors import ArgumentError
 from beamvec.model_spec import ModelSpec

@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 from old_formats import to_format_1
 
 from beamvec.embeddings.failure_count import FailureCount
-from beamvec.embeddings.run_record import (
-    Counts,
-    InputRecord,
-    RunRecord,
-    Settings,
-    Throughput,
-    Timings,
-)
+from beamvec.embeddings.run_record import Counts, InputRecord, RunRecord, Throughput, Timings
 from beamvec.embeddings.schema import FORMAT_VERSION
+from beamvec.embeddings.settings import Settings
 from beamvec.errors import DatasetError
 from beamvec.model_spec import ModelSpec
 from beamvec.transforms.decoding.resize import RESIZE_MODES

@@ -8,7 +8,8 @@ import pytest
 
 from beamvec.embeddings import RunRecord
 from beamvec.embeddings.failure_count import FailureCount
-from beamvec.embeddings.run_record import Counts, Settings, Timings
+from beamvec.embeddings.run_record import Counts, InputRecord, Timings
+from beamvec.embeddings.settings import Settings
 from beamvec.pipeline.commands.summary import (
     RANDOM_WEIGHTS,
     failures_folder,
@@ -105,3 +106,13 @@ def test_long_messages_are_cut():
 
 def test_the_folder_of_failures_has_one_slash():
     assert failures_folder("out") == failures_folder("out/") == "out/failures"
+
+
+def test_a_float32_run_points_to_what_is_faster_here(monkeypatch):
+    monkeypatch.setattr("beamvec.pipeline.commands.summary.has_fast_int8", lambda: True)
+    named = replace(RECORD, input=InputRecord("input_tar", ("my photos.tar",)))
+    assert lines(named)["faster"].endswith("beamvec tune --input-tar 'my photos.tar' --model m")
+    quantised = replace(named, settings=replace(RECORD.settings, precision="int8"))
+    assert "faster" not in lines(quantised)
+    monkeypatch.setattr("beamvec.pipeline.commands.summary.has_fast_int8", lambda: False)
+    assert "faster" not in lines(named)

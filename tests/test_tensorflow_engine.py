@@ -98,7 +98,7 @@ def test_so_many_batches_are_in_flight_as_the_engine_wants(in_flight):
         return np.zeros((len(pixels), 3), np.float32)
 
     config, spec = ModelConfig("m", batch_size=2), ModelSpec(size=4, dimension=3)
-    model = FeatureModel(config, "", spec, "", "", None, "", call, in_flight)
+    model = FeatureModel(config, "", spec, "", True, "", None, "", call, in_flight)
     assert model.embed_pixels(np.zeros((12, 4, 4, 3), np.uint8)).shape == (12, 3)
     assert most == [in_flight]
 

@@ -60,9 +60,9 @@ def summarize(record: RunRecord, output: str) -> list[str]:
 
 def _advise_tune(record: RunRecord) -> list[str]:
     """Say what would be faster, where a run computed in float32 and this machine can do better."""
-    if record.settings.precision != "float32" or not has_fast_int8():
-        return []
     source = record.input
+    if record.settings.precision != "float32" or not source.names or not has_fast_int8():
+        return []
     names = shlex.join([f"--{source.source.replace('_', '-')}", *source.names[:1]])
     command = f"beamvec tune {names} --model {shlex.quote(record.model)}"
     return [_line("faster", f"int8, by some 2 to 3 times; for your images: {command}")]

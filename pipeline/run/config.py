@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from beamvec.embeddings.layout import Layout
-from beamvec.embeddings.run_record import Settings
 from beamvec.embeddings.schema import FORMAT_VERSION
+from beamvec.embeddings.settings import Settings
 from beamvec.errors import ArgumentError
 from beamvec.model_spec import ModelSpec
 from beamvec.transforms.decoding.limits import DEFAULT_MAX_FILE_SIZE, MAX_PIXELS

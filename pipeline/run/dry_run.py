@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from beamvec.embeddings.layout import FolderState, is_chunk_name
-from beamvec.embeddings.run_record import Settings
+from beamvec.embeddings.settings import Settings
 from beamvec.embeddings.unlisted import Unlisted
 from beamvec.errors import InputError
 from beamvec.pipeline.run.config import ExtractConfig

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from beamvec.embeddings.layout import TABLE_DIRS, FolderState, Layout
-from beamvec.embeddings.run_record import MAX_BYTES, RunRecord, Settings
+from beamvec.embeddings.run_record import MAX_BYTES, RunRecord
+from beamvec.embeddings.settings import Settings
 from beamvec.errors import BeamvecError, OutputError
 from beamvec.pipeline.run.belongings import (
     check_models,

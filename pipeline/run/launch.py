@@ -13,7 +13,8 @@ import apache_beam as beam
 
 from beamvec import __version__
 from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
-from beamvec.embeddings.run_record import RunRecord, Settings, Timings
+from beamvec.embeddings.run_record import RunRecord, Timings
+from beamvec.embeddings.settings import Settings
 from beamvec.errors import InputError, OutputError, PipelineError
 from beamvec.pipeline.run.belongings import clear_work
 from beamvec.pipeline.run.claim import Claim, read_claim

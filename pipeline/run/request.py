@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 
 from apache_beam.io.filesystems import FileSystems
 
-from beamvec.embeddings.run_record import InputRecord, RunRecord, Settings
+from beamvec.embeddings.run_record import InputRecord, RunRecord
+from beamvec.embeddings.settings import Settings
 from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.dataflow import asks_for_gpu, is_dataflow, prepare_dataflow
 from beamvec.pipeline.run.folder import FoundOutput, find_output

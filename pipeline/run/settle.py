@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import cast
 
-from beamvec.embeddings.run_record import RunRecord, Settings
+from beamvec.embeddings.run_record import RunRecord
+from beamvec.embeddings.settings import Settings
 from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.folder import find_kept
 from beamvec.transforms.inference.engine import Xla

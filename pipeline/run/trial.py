@@ -24,6 +24,7 @@ from beamvec.errors import BeamvecError, PipelineError, TooManyFailuresError
 from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import ChunkWatcher
 from beamvec.pipeline.silence import silence
+from beamvec.pipeline.terminal import show_json
 
 _POLL_S = 0.1
 _WARM_SHARE = 0.2
@@ -185,7 +186,7 @@ def _main() -> None:
         answer = {"error": f"{error}: {error.__cause__}" if error.__cause__ else str(error)}
     except BeamvecError as error:
         answer = {"error": str(error)}
-    sys.stdout.write(f"\n{json.dumps(answer)}\n")
+    show_json(answer, in_a_line=True)
     sys.stdout.flush()
     os._exit(0)  # What is measured is done; threads in TensorFlow would hold up an orderly exit.
 

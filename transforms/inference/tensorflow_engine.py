@@ -30,6 +30,7 @@ from beamvec.transforms.inference.engine import (
     Engine,
     Precision,
 )
+from beamvec.transforms.inference.hub import is_on_hub
 from beamvec.transforms.inference.model_files import ModelFiles, first_line, import_tensorflow
 from beamvec.transforms.inference.tensorflow_graph import LoadedModel
 
@@ -123,7 +124,12 @@ def compile_model(files: ModelFiles, said: Description, config: ModelConfig) -> 
     try:
         loaded = tf.saved_model.load(files.path)
     except Exception as error:  # TensorFlow raises what it likes on damaged files.
-        raise ModelError(f"cannot load the model {files.handle}: {first_line(error)}") from error
+        reason = first_line(error)
+        if is_on_hub(files.handle):  # An archive may be cut off where nothing in it can tell.
+            reason += (
+                f"; if its download was cut short, remove {files.path} to have it fetched again"
+            )
+        raise ModelError(f"cannot load the model {files.handle}: {reason}") from error
     is_mixed = config.precision != "float32"
     whole = config.xla == "on" and not is_mixed
     traced = LoadedModel(tf, loaded, files.handle, said, xla=whole).trace(config.batch_size)

@@ -13,7 +13,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
-from beamvec.embeddings.run_record import Settings
+from beamvec.embeddings.settings import Settings
 from beamvec.transforms.files import storage
 from beamvec.transforms.records.account import ACCOUNTS, Account
 from beamvec.transforms.records.chunks import Chunk
