@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -80,3 +82,23 @@ def test_a_variant_runs_in_a_process_of_its_own(images, model_path, tmp_path):
     assert trial.memory_bytes is None or trial.memory_bytes > 50e6
     with pytest.raises(TrialError, match=r"precision=float16.* needs a GPU"):
         try_variant({**arguments, "precision": "float16", "overwrite": True}, [])
+
+
+def test_a_list_from_a_pipe_is_tried_among_files_with_the_names_of_modules(
+    images, model_path, tmp_path
+):
+    for name in ("json", "queue", "config", "beamvec"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger')")
+    flags = ["--input-list", "-", "--model", model_path, "--engine", "openvino"]
+    start = "import sys; sys.path = [p for p in sys.path if p]; "
+    start += "from beamvec.pipeline.commands.main import main; sys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", start, "tune", *flags, "--precision", "float32", "--json"],
+        input="".join(f"{file}\n" for file in sorted(images.iterdir())),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["variants"][0]["images"] == 40

@@ -26,14 +26,18 @@ def count_cpus() -> int:
     return os.cpu_count() or 1
 
 
-def has_fast_int8() -> bool:
-    """Tell whether the processor multiplies int8 in instructions of its own: VNNI or AMX."""
+def read_cpu_flags() -> set[str]:
+    """Return the features of this machine's CPUs; none where Linux does not tell them."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
-            flags = {flag for line in file if line.startswith("flags") for flag in line.split()}
-    except OSError:  # Not Linux: where macOS runs on Intel, their processors are older.
-        return False
-    return bool(flags & {"avx512_vnni", "avx_vnni", "amx_int8"})
+            return {flag for line in file if line.startswith("flags") for flag in line.split()}
+    except OSError:
+        return set()
+
+
+def has_fast_int8() -> bool:
+    """Tell whether the processor multiplies int8 in instructions of its own: VNNI or AMX."""
+    return bool(read_cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"})
 
 
 def check_machine() -> None:

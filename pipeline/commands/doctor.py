@@ -31,7 +31,7 @@ from beamvec.redact import redact
 from beamvec.transforms.inference.registry import ENGINES
 from beamvec.transforms.inputs.registry import SOURCES
 from beamvec.transforms.inputs.source import Source
-from beamvec.transforms.machine import count_cpus, has_fast_int8
+from beamvec.transforms.machine import count_cpus, has_fast_int8, read_cpu_flags
 
 _DISTRIBUTION = "beamvec"
 
@@ -116,7 +116,7 @@ def _check_package(needed: Requirement) -> str:
 
 
 def _check_cpu() -> str:
-    from beamvec.transforms.inference.tensorflow_engine import BFLOAT16_FLAGS, read_cpu_flags
+    from beamvec.transforms.inference.tensorflow_engine import BFLOAT16_FLAGS
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     flags = BFLOAT16_FLAGS & read_cpu_flags()

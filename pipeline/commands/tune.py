@@ -18,6 +18,7 @@ from beamvec.pipeline.run.tuner import Tried, Tuner, list_variants, vary_threads
 from beamvec.pipeline.terminal import idle, show, show_json, warn
 from beamvec.pipeline.units import format_duration, format_size
 from beamvec.redact import redact
+from beamvec.transforms.inputs.list_file import ListFile
 from beamvec.transforms.machine import count_cpus
 
 _DECODE_BOUND = 0.5
@@ -38,13 +39,19 @@ def run(args: argparse.Namespace) -> int:
         name: value for name, value in vars(args).items() if value is not None and name not in _OWN
     }
     with tempfile.TemporaryDirectory(prefix="beamvec-tune-") as folder:
-        make_config({**arguments, "output": os.path.join(folder, "out")}).check()
+        source = make_config({**arguments, "output": os.path.join(folder, "out")}).check().source
+        if isinstance(source, ListFile) and source.kept:  # What it names is read already.
+            arguments[source.kind] = source.path
+            if source.kind == "manifest":
+                arguments.setdefault("base_folder", ".")
         tried = _try_all(Tuner(arguments, folder), arguments)
     done = [each for each in tried if each.trial]
     reasons = [redact(name_flags(each.reason, args.parser.flags)) for each in tried]
     if not done:
         raise ModelError(f"none of what was tried runs here: {reasons[0]}")
     best = max(done, key=lambda each: each.rate)
+    if not best.rate:
+        raise ArgumentError("there is no image to try anything on")
     if args.json:
         show_json(_to_json(tried, reasons, best, args))
         return 0
@@ -101,8 +108,9 @@ def _format(each: Tried) -> str:
 
 def _advise(done: Sequence[Tried], best: Tried, args: argparse.Namespace) -> Iterator[str]:
     """Say what to do: the flags to copy, what sets the limit, hours and money."""
-    trial, base = best.trial, done[0]
+    trial = best.trial
     assert trial
+    base = next((each for each in done if each.variant.precision == "float32"), done[0])
     gain = best.rate / base.rate if base.rate else 1.0
     yield f"fastest   {' '.join(best.variant.flags)}   ({gain:.1f} times {_name(base)})"
     if best.nearness:

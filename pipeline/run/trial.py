@@ -1,9 +1,7 @@
 """One way to run the model, tried on some images in a process of its own: `try_variant`.
 
-    echo '{"input": ["photos"], ...}' | python -m beamvec.pipeline.run.trial
-
-reads the arguments of `beamvec.extract` as JSON, and writes what came of it as JSON in its last
-line: a `Trial`, or `{"error": ...}`.
+That process reads the arguments of `beamvec.extract` as JSON, and writes what came of it as JSON in
+its last line: a `Trial`, or `{"error": ...}`.
 """
 
 from __future__ import annotations
@@ -30,7 +28,11 @@ _POLL_S = 0.1
 _WARM_SHARE = 0.2
 """Of the images; those that come first wait for the model, and for threads to find their pace."""
 
-_NAME = "beamvec.pipeline.run.trial"
+# Without the working folder on the path, whose files may have the names of packages.
+_START = (
+    "import sys; sys.path = [path for path in sys.path if path]; "
+    "from beamvec.pipeline.run.trial import main; main()"
+)
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,17 @@ def try_variant(arguments: dict[str, Any], beam_flags: list[str]) -> Trial:
     Raises:
         TrialError: if it cannot be run so; the message says why.
     """
-    command = [sys.executable, "-m", _NAME, repr(time.time()), *beam_flags]
+    command = [sys.executable, "-c", _START, repr(time.time()), *beam_flags]
     asked = json.dumps(arguments, default=os.fspath)
-    done = subprocess.run(command, input=asked, capture_output=True, text=True, check=False)
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        command,
+        input=asked,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
@@ -176,7 +186,8 @@ def _read_peak(pid: str) -> int:
     return int(found[1]) * 1024 if found else 0
 
 
-def _main() -> None:
+def main() -> None:
+    """Be the process of `try_variant`."""
     silence()
     started, *beam_flags = sys.argv[1:]
     arguments = json.load(sys.stdin)
@@ -189,7 +200,3 @@ def _main() -> None:
     show_json(answer, in_a_line=True)
     sys.stdout.flush()
     os._exit(0)  # What is measured is done; threads in TensorFlow would hold up an orderly exit.
-
-
-if __name__ == "__main__":
-    _main()

@@ -33,6 +33,7 @@ from beamvec.transforms.inference.engine import (
 from beamvec.transforms.inference.hub import is_on_hub
 from beamvec.transforms.inference.model_files import ModelFiles, first_line, import_tensorflow
 from beamvec.transforms.inference.tensorflow_graph import LoadedModel
+from beamvec.transforms.machine import read_cpu_flags
 
 if TYPE_CHECKING:
     from beamvec.transforms.inference.config import ModelConfig
@@ -87,15 +88,6 @@ def check_precision(tf: Any, precision: Precision) -> None:
             "`precision=float16` needs a GPU of compute capability 7.0 or more, and TensorFlow "
             "sees none here; use `precision=float32`, or bfloat16 on a CPU that has it"
         )
-
-
-def read_cpu_flags() -> set[str]:
-    """Return the features of this machine's CPUs; none where Linux does not tell them."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    return {flag for line in lines if line.startswith("flags") for flag in line.split()}
 
 
 def _has_tensor_cores(tf: Any, gpu: Any) -> bool:
