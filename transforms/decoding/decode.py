@@ -171,7 +171,8 @@ class DecodeImages(beam.PTransform[Any, Any]):
     def expand(self, chunks: PCollection[Chunk]) -> PCollection[DecodedChunk]:
         """Apply the transform."""
         decode = _DecodeFn(self._resizing, self._pool, self._reader)
-        return chunks | "Decode" >> beam.ParDo(decode)
+        # Without the type Beam pickles the pixels, to know how much goes from step to step.
+        return chunks | "Decode" >> beam.ParDo(decode).with_output_types(DecodedChunk)
 
 
 class _DecodeFn(beam.DoFn):
