@@ -70,20 +70,24 @@ class _CommandLine:
         is_loud = not (getattr(args, "quiet", False) or self.logs_json)
         if is_loud and args.command not in _PRINT_AT_ONCE:
             busy("starting")
-        module = _import_command(args.command)
+        module = _import_command(args.command, all_of_beam=bool(rest) or self.verbose)
         code: int = module.run(args, rest) if takes_beam_flags else module.run(args)
         return code
 
 
-def _import_command(name: str) -> ModuleType:
+def _import_command(name: str, all_of_beam: bool) -> ModuleType:
     # Each command imports what it needs: help and inspect answer without Beam and TensorFlow.
     import importlib
 
-    if name in _LOAD_MUCH:
-        from beamvec.transforms.machine import check_machine
+    home = f"beamvec.pipeline.commands.{name}"
+    if name not in _LOAD_MUCH:
+        return importlib.import_module(home)
+    from beamvec.transforms.machine import check_machine, without_clouds
 
-        check_machine()
-    return importlib.import_module(f"beamvec.pipeline.commands.{name}")
+    check_machine()
+    # Without flags of Beam's the local runner does the work. What is missing is told with --verbose.
+    with contextlib.nullcontext() if all_of_beam else without_clouds():
+        return importlib.import_module(home)
 
 
 def main(argv: Sequence[str] | None = None, heed_ctrl_c: bool = False) -> int:
