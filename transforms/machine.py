@@ -79,27 +79,29 @@ def large_imports() -> Iterator[None]:
             gc.enable()
 
 
-_CLOUDS = (
+_EXTRAS = (
     "apache_beam.io.aws.s3filesystem",
     "apache_beam.io.azure.blobstoragefilesystem",
     "apache_beam.io.gcp.bigquery",
     "apache_beam.io.gcp.gcsfilesystem",
     "bson",
     "google.cloud.dataflow",
+    "openvino.tools.ovc",
 )
-"""What Beam imports if it is there, with the libraries of Google, Amazon and MongoDB below it."""
+"""What Beam and OpenVINO import if it is there: clients of Google, Amazon and MongoDB, a converter
+of other frameworks' models."""
 
 
 @contextmanager
-def without_clouds() -> Iterator[None]:
-    """Let Beam be imported without what only its other runners and connectors need.
+def without_extras() -> Iterator[None]:
+    """Let Beam and OpenVINO be imported without what only other runners and connectors need.
 
-    That is two fifths of the time that the import takes. Stores are read and written by clients of
+    That is two fifths of the time that they take. Stores are read and written by clients of
     beamvec's own. For programs that run nothing else: Beam has no Dataflow, and no filesystem for
-    `gs://` and `s3://`, in a process that imported it so.
+    `gs://` and `s3://`, in a process that imported it so, and OpenVINO no `convert_model`.
     """
     with ExitStack() as stack:
-        for name in _CLOUDS:
+        for name in _EXTRAS:
             stack.enter_context(without_module(name))
         yield
 

@@ -45,6 +45,7 @@ class _CommandLine:
         """Parse the arguments and run the command."""
         from beamvec.pipeline.commands.parser import build_parser
         from beamvec.pipeline.spelling import did_you_mean
+        from beamvec.transforms.machine import without_extras
 
         parser = build_parser()
         self.flags = parser.flags
@@ -70,24 +71,23 @@ class _CommandLine:
         is_loud = not (getattr(args, "quiet", False) or self.logs_json)
         if is_loud and args.command not in _PRINT_AT_ONCE:
             busy("starting")
-        module = _import_command(args.command, all_of_beam=bool(rest) or self.verbose)
-        code: int = module.run(args, rest) if takes_beam_flags else module.run(args)
+        # Without flags of Beam's its local runner does the work; with --verbose Beam tells what is
+        # missing.
+        with contextlib.nullcontext() if rest or self.verbose else without_extras():
+            module = _import_command(args.command)
+            code: int = module.run(args, rest) if takes_beam_flags else module.run(args)
         return code
 
 
-def _import_command(name: str, all_of_beam: bool) -> ModuleType:
+def _import_command(name: str) -> ModuleType:
     # Each command imports what it needs: help and inspect answer without Beam and TensorFlow.
     import importlib
 
-    home = f"beamvec.pipeline.commands.{name}"
-    if name not in _LOAD_MUCH:
-        return importlib.import_module(home)
-    from beamvec.transforms.machine import check_machine, without_clouds
+    if name in _LOAD_MUCH:
+        from beamvec.transforms.machine import check_machine
 
-    check_machine()
-    # Without flags of Beam's the local runner does the work. What is missing is told with --verbose.
-    with contextlib.nullcontext() if all_of_beam else without_clouds():
-        return importlib.import_module(home)
+        check_machine()
+    return importlib.import_module(f"beamvec.pipeline.commands.{name}")
 
 
 def main(argv: Sequence[str] | None = None, heed_ctrl_c: bool = False) -> int:

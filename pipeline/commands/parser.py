@@ -305,7 +305,9 @@ def _add_model(commands: _Commands) -> None:
         from beamvec.pipeline.commands import model_flags
 
         actions = model.add_subparsers(dest="action", metavar="ACTION")
-        export = actions.add_parser("export", help="make a model that beamvec takes of another kind")
+        export = actions.add_parser(
+            "export", help="make a model that beamvec takes of another kind"
+        )
         model_flags.add_export_flags(export)
         check = actions.add_parser("check", help="load a model and tell what it is")
         model_flags.add_check_flags(check)
