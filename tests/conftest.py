@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,11 @@ from beamvec.pipeline.silence import silence
 from beamvec.transforms.inference import model
 
 silence()
+
+for _package in ("apache_beam", "openvino"):
+    # All of it: a command that is run in this process would leave out what it does not use.
+    if importlib.util.find_spec(_package):
+        importlib.import_module(_package)
 
 SHARED = Path(os.environ.get("BEAMVEC_SHARED", Path(__file__).parents[2] / "shared"))
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import shtab
 
-from beamvec.pipeline.commands.parser import build_parser
+from beamvec.pipeline.commands.parser import build_parser, fill_all
 from beamvec.pipeline.terminal import show_script
 
 _FOLDERS = {"DIR"}
@@ -20,7 +20,7 @@ _FILES = {"FILE", "FILE.npy", "PATTERN", "HANDLE", "MODEL", "DIR_OR_FILE", "SOUR
 
 def run(args: argparse.Namespace) -> int:
     """Run `beamvec completion` and return its exit code."""
-    parser = build_parser()
+    parser = fill_all(build_parser())
     for action in _list_actions(parser):
         if action.choices is None and action.metavar in _FOLDERS | _FILES:
             found = shtab.DIRECTORY if action.metavar in _FOLDERS else shtab.FILE

@@ -10,15 +10,12 @@ from beamvec.embeddings import RunRecord, open_dataset
 from beamvec.errors import PipelineError, TooManyFailuresError
 from beamvec.pipeline.commands.extract_flags import LOG_FORMATS
 from beamvec.pipeline.commands.summary import describe_preview, summarize
+from beamvec.pipeline.commands.watching import Terminal
+from beamvec.pipeline.run.ahead import load_ahead
 from beamvec.pipeline.run.config import find_output, make_config
+from beamvec.pipeline.run.progress import FailedImage
 from beamvec.pipeline.terminal import busy, show, show_json
 from beamvec.transforms.machine import large_imports
-
-with large_imports():
-    from beamvec.pipeline.commands.watching import Terminal
-    from beamvec.pipeline.run.dry_run import preview
-    from beamvec.pipeline.run.launch import run_extraction
-    from beamvec.pipeline.run.progress import FailedImage
 
 
 def run(args: argparse.Namespace, beam_flags: list[str]) -> int:
@@ -26,6 +23,11 @@ def run(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = make_config(vars(args))
     output = find_output(args.output)
     flags = args.parser.flags
+    if not (args.dry_run or beam_flags):  # Else it may be for another machine, or for none.
+        load_ahead(config)
+    with large_imports():  # Beam, for a second.
+        from beamvec.pipeline.run.dry_run import preview
+        from beamvec.pipeline.run.launch import run_extraction
     if args.dry_run:
         busy("listing the input")
         show(*describe_preview(preview(config, beam_flags, list(flags.values()))))

@@ -1,7 +1,8 @@
-"""Arguments of Python as flags: their names, and messages of the library that name them."""
+"""Arguments of Python as flags: their names, messages of the library that name them, and a flag."""
 
 from __future__ import annotations
 
+import argparse
 import re
 import shlex
 from collections.abc import Mapping
@@ -44,3 +45,12 @@ def name_flags(message: str, flags: Mapping[str, str]) -> str:
         return f"{flags[argument]} {shlex.quote(value)}"
 
     return _ARGUMENT.sub(name, message)
+
+
+def add_trust(command: argparse.ArgumentParser) -> None:
+    """Add the flag of whatever loads a model."""
+    command.add_argument(
+        "--trust-model",
+        action="store_true",
+        help="run a model that can read and write files, or call Python",
+    )

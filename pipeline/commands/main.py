@@ -45,6 +45,7 @@ class _CommandLine:
         """Parse the arguments and run the command."""
         from beamvec.pipeline.commands.parser import build_parser
         from beamvec.pipeline.spelling import did_you_mean
+        from beamvec.transforms.machine import without_extras
 
         parser = build_parser()
         self.flags = parser.flags
@@ -70,8 +71,11 @@ class _CommandLine:
         is_loud = not (getattr(args, "quiet", False) or self.logs_json)
         if is_loud and args.command not in _PRINT_AT_ONCE:
             busy("starting")
-        module = _import_command(args.command)
-        code: int = module.run(args, rest) if takes_beam_flags else module.run(args)
+        # Without flags of Beam's its local runner does the work; with --verbose Beam tells what is
+        # missing.
+        with contextlib.nullcontext() if rest or self.verbose else without_extras():
+            module = _import_command(args.command)
+            code: int = module.run(args, rest) if takes_beam_flags else module.run(args)
         return code
 
 

@@ -6,6 +6,7 @@ import argparse
 import typing
 from typing import Any
 
+from beamvec.pipeline.commands.flags import add_trust
 from beamvec.transforms.inference.fields import FIELD_HELP, FIELDS
 from beamvec.transforms.inference.registry import ENGINES
 
@@ -100,15 +101,6 @@ def add_spec(command: argparse.ArgumentParser) -> None:
 
 def _add_engine(command: argparse.ArgumentParser) -> None:
     command.add_argument("--engine", choices=list(ENGINES), help="what runs it")
-
-
-def add_trust(command: argparse.ArgumentParser) -> None:
-    """Add the flag of whatever loads a model."""
-    command.add_argument(
-        "--trust-model",
-        action="store_true",
-        help="run a model that can read and write files, or call Python",
-    )
 
 
 class _KeepFields(argparse.Action):

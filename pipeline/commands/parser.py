@@ -1,21 +1,20 @@
-"""The command line: every flag of beamvec's own, and no import of Beam or TensorFlow."""
+"""The command line: every flag of beamvec's own, and no import of Beam or TensorFlow.
+
+The flags of a command are added when it is used: those of `extract` follow from engines and kinds
+of input, which import numpy and pyarrow, and whoever asks for the version does not wait for that.
+"""
 
 from __future__ import annotations
 
 import argparse
 import sys
 import textwrap
+from collections.abc import Callable
 from typing import Any, NoReturn, TypeAlias
 
 from beamvec import __version__
 from beamvec.errors import ArgumentError
-from beamvec.pipeline.commands import extract_flags
-from beamvec.pipeline.commands.model_flags import (
-    add_check_flags,
-    add_describe_flags,
-    add_export_flags,
-    add_trust,
-)
+from beamvec.pipeline.commands.flags import add_trust
 from beamvec.pipeline.spelling import did_you_mean
 
 DEFAULT_DUPLICATE_COSINE = 0.98
@@ -55,15 +54,29 @@ def _wrap(text: str, width: int) -> list[str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports mistakes as `ArgumentError`, in one line."""
+    """Reports mistakes as `ArgumentError`, in one line.
 
-    def __init__(self, **options: Any):
+    Args:
+        fill: adds its flags to it, before it is first used.
+        options: of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, fill: Callable[[_Parser], None] | None = None, **options: Any):
         super().__init__(**{"formatter_class": _Help, **options})
         self.set_defaults(parser=self)  # So that whoever reports a mistake knows its flags.
         self._words: list[str] = []
+        self._fill = fill
+
+    def fill(self) -> _Parser:
+        """Return itself with its flags."""
+        fill, self._fill = self._fill, None
+        if fill:
+            fill(self)
+        return self
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse, and remember the words in case that one of them is mistyped."""
+        self.fill()
         self._words = list(sys.argv[1:] if args is None else args)
         return super().parse_known_args(self._words, namespace)
 
@@ -109,26 +122,8 @@ def build_parser() -> _Parser:
     parser.add_argument("-V", "--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     _add_extract(commands)
-    doctor = commands.add_parser(
-        "doctor",
-        help="check machine, model, input, output and runner before a run",
-        allow_abbrev=False,
-        usage="beamvec doctor [flags of extract]",
-        description="Check what a run needs, a line each: versions, CPU and GPUs, and of what is "
-        "given the input, the output, the runner and the model. Takes the flags of `extract`.",
-        epilog="exit codes: 0 everything is fit; 2 something is not, and its line says what to do",
-    )
-    extract_flags.add_job(doctor, required=False)
-    tune = commands.add_parser(
-        "tune",
-        help="find the fastest engine, precision and threads of this machine",
-        allow_abbrev=False,
-        description="Try each engine and precision that this machine has on the first images of an "
-        "input, in a minute or two, and tell how fast each is, how near to float32, what sets "
-        "the limit, and which flags to copy. An --engine or a --precision leaves out others.",
-        epilog="example:\n  beamvec tune --input photos --model lite0 --images 1000000 --price 0.4",
-    )
-    extract_flags.add_trial(tune)
+    _add_doctor(commands)
+    _add_tune(commands)
     inspect = _add_reader(commands, "inspect", "show what is in a dataset")
     inspect.add_argument("--verify", action="store_true", help="read everything and check it")
     _add_failures(commands)
@@ -140,6 +135,51 @@ def build_parser() -> _Parser:
     _add_model(commands)
     _add_help(commands)
     return parser
+
+
+def fill_all(parser: _Parser) -> _Parser:
+    """Return a parser with the flags of all its commands."""
+    for action in parser.fill()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                fill_all(command)
+    return parser
+
+
+def _add_doctor(commands: _Commands) -> None:
+    def fill(doctor: _Parser) -> None:
+        from beamvec.pipeline.commands.extract_flags import add_job
+
+        add_job(doctor, required=False)
+
+    commands.add_parser(
+        "doctor",
+        help="check machine, model, input, output and runner before a run",
+        allow_abbrev=False,
+        usage="beamvec doctor [flags of extract]",
+        description="Check what a run needs, a line each: versions, CPU and GPUs, and of what is "
+        "given the input, the output, the runner and the model. Takes the flags of `extract`.",
+        epilog="exit codes: 0 everything is fit; 2 something is not, and its line says what to do",
+        fill=fill,
+    )
+
+
+def _add_tune(commands: _Commands) -> None:
+    def fill(tune: _Parser) -> None:
+        from beamvec.pipeline.commands.extract_flags import add_trial
+
+        add_trial(tune)
+
+    commands.add_parser(
+        "tune",
+        help="find the fastest engine, precision and threads of this machine",
+        allow_abbrev=False,
+        description="Try each engine and precision that this machine has on the first images of an "
+        "input, in a minute or two, and tell how fast each is, how near to float32, what sets "
+        "the limit, and which flags to copy. An --engine or a --precision leaves out others.",
+        epilog="example:\n  beamvec tune --input photos --model lite0 --images 1000000 --price 0.4",
+        fill=fill,
+    )
 
 
 def _add_reader(commands: _Commands, name: str, help_: str) -> _Parser:
@@ -235,15 +275,14 @@ def _add_duplicates(commands: _Commands) -> None:
 
 
 def _add_extract(commands: _Commands) -> None:
-    extract = commands.add_parser(
-        "extract",
-        help="embed images",
-        allow_abbrev=False,
-        usage=extract_flags.USAGE,
-        description=extract_flags.DESCRIPTION,
-        epilog=extract_flags.EPILOG,
-    )
-    extract_flags.add_job(extract, required=True)
+    def fill(extract: _Parser) -> None:
+        from beamvec.pipeline.commands import extract_flags
+
+        extract.usage = extract_flags.USAGE
+        extract.description, extract.epilog = extract_flags.DESCRIPTION, extract_flags.EPILOG
+        extract_flags.add_job(extract, required=True)
+
+    commands.add_parser("extract", help="embed images", allow_abbrev=False, fill=fill)
 
 
 def _add_help(commands: _Commands) -> None:
@@ -262,13 +301,19 @@ examples:
 
 
 def _add_model(commands: _Commands) -> None:
-    model = commands.add_parser("model", help="make or check a model")
-    actions = model.add_subparsers(dest="action", metavar="ACTION")
-    export = actions.add_parser("export", help="make a model that beamvec takes of another kind")
-    add_export_flags(export)
-    check = actions.add_parser("check", help="load a model and tell what it is")
-    add_check_flags(check)
-    spec = actions.add_parser("spec", help="say what a model wants to see, in a file beside it")
-    add_describe_flags(spec)
-    for action in (export, check, spec):
-        action.add_argument("--verbose", action="store_true", help="show TensorFlow's logs")
+    def fill(model: _Parser) -> None:
+        from beamvec.pipeline.commands import model_flags
+
+        actions = model.add_subparsers(dest="action", metavar="ACTION")
+        export = actions.add_parser(
+            "export", help="make a model that beamvec takes of another kind"
+        )
+        model_flags.add_export_flags(export)
+        check = actions.add_parser("check", help="load a model and tell what it is")
+        model_flags.add_check_flags(check)
+        spec = actions.add_parser("spec", help="say what a model wants to see, in a file beside it")
+        model_flags.add_describe_flags(spec)
+        for action in (export, check, spec):
+            action.add_argument("--verbose", action="store_true", help="show TensorFlow's logs")
+
+    commands.add_parser("model", help="make or check a model", fill=fill)

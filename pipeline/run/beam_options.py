@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -14,6 +15,29 @@ from beamvec.pipeline.spelling import did_you_mean
 from beamvec.transforms.machine import count_cpus
 
 _WORKERS = "--direct_num_workers"
+
+_View = TypeVar("_View", bound=PipelineOptions)
+
+
+class _Options(PipelineOptions):
+    """Options whose views are made once, as they are all of one dict of values.
+
+    Beam asks for some hundred views while a graph is built, and parses all flags of a kind for
+    each, which was half of the time that it took.
+    """
+
+    def view_as(self, cls: type[_View]) -> _View:
+        """Return the options of one kind."""
+        views = self.__dict__.setdefault("_views", {})
+        if cls not in views or views[cls]._all_options is not self._all_options:
+            views[cls] = super().view_as(cls)
+        view: _View = views[cls]
+        return view
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        state.pop("_views", None)  # With what Beam keeps out of a pickle.
+        return state
 
 
 def parse_beam_flags(flags: Sequence[str], others: Sequence[str] = ()) -> PipelineOptions:
@@ -34,7 +58,7 @@ def parse_beam_flags(flags: Sequence[str], others: Sequence[str] = ()) -> Pipeli
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            options = PipelineOptions(flags)
+            options = _Options(flags)
             options.get_all_options(add_extra_args_fn=parsers.append)
     except SystemExit:
         raise ArgumentError(complaint.getvalue().strip().splitlines()[-1]) from None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import apache_beam as beam
+from apache_beam.pvalue import PCollection
 
+from beamvec.embeddings.run_record import RunRecord
 from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.finish import Begun, CloseAccounts
 from beamvec.transforms.decoding.decode import DecodeImages
@@ -17,7 +19,7 @@ from beamvec.transforms.output.merge import MergeShards
 from beamvec.transforms.output.target import Target
 from beamvec.transforms.planning.append import SelectMissing
 from beamvec.transforms.planning.plan import PlanChunks, PlanOptions, digest_settings
-from beamvec.transforms.records.account import ACCOUNTS
+from beamvec.transforms.records.account import ACCOUNTS, Account
 
 
 def build_pipeline(
@@ -25,18 +27,23 @@ def build_pipeline(
     config: ExtractConfig,
     model: FeatureModel,
     decoders: SharedPool,
-    begun: Begun,
-) -> None:
-    """Apply all steps to an empty pipeline.
+    record: RunRecord,
+    token: str,
+) -> tuple[PCollection[Account], ...]:
+    """Apply all steps to an empty pipeline but the last, which needs to know that the run began.
 
     Args:
         pipeline: where to.
         config: what the run is to do.
         model: as it was loaded at launch; workers load it again.
         decoders: what decodes in each worker process.
-        begun: where the run writes, and its record so far.
+        record: of the run so far.
+        token: names the run in the output folder.
+
+    Returns:
+        What `close_pipeline` takes.
     """
-    record, layout, source = begun.record, begun.layout, config.source
+    layout, source = config.layout, config.source
     plan = PlanOptions(
         chunk_size=config.chunk_size,
         rows_per_shard=config.rows_per_shard,
@@ -45,9 +52,7 @@ def build_pipeline(
         shard_key=source.shard_key,
         run_key=source.run_key,
     )
-    target = Target(
-        layout, source.columns, record.file_metadata(), record.generation, begun.claim.token
-    )
+    target = Target(layout, source.columns, record.file_metadata(), record.generation, token)
     handler = FeatureModelHandler(config.model, model.fingerprint, model.spec)
     resizing = make_resizing(model.spec, record.settings.resizer)
     listed = pipeline | "MatchImages" >> MatchImages(source)
@@ -71,5 +76,9 @@ def build_pipeline(
         | "AllChunks" >> beam.Flatten()
         | "MergeShards" >> MergeShards(planned["shards"], target)
     )
-    accounts += [planned[ACCOUNTS], merged]
+    return (*accounts, planned[ACCOUNTS], merged)
+
+
+def close_pipeline(accounts: tuple[PCollection[Account], ...], begun: Begun) -> None:
+    """Apply the last steps: they add up the accounts, and publish what the run has made."""
     accounts | "AllAccounts" >> beam.Flatten() | "CloseAccounts" >> CloseAccounts(begun)

@@ -16,7 +16,7 @@ from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.request import Request
 from beamvec.transforms.decoding.pool import SharedPool
-from beamvec.transforms.embedding.int8 import find_images, make_int8, read_sample
+from beamvec.transforms.embedding.int8 import calibrate, find_images, make_int8
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.compare_int8 import require_near
 from beamvec.transforms.inference.config import Int8Model
@@ -62,15 +62,15 @@ def choose_int8(request: Request, decoders: SharedPool, observer: Observer) -> I
         return kept
     named = config.calibration_images
     source = find_images(named, config.output) if named else config.source
-    sample = read_sample(files, said, config.model, source, decoders)
-    if begun and begun.fidelity and named and sample.digest != begun.fidelity.calibration:
+    calibration = calibrate(files, said, config.model, source, decoders)
+    if begun and begun.fidelity and named and calibration.digest != begun.fidelity.calibration:
         raise OutputError(
             f"{config.output} was made with an int8 model that was calibrated on other images than "
             f"`calibration_images={named}`; leave that out, or choose another `output`"
         )
     if kept:
         return kept
-    made = make_int8(files, said, sample, observer.tell)
+    made = make_int8(files, said, calibration, observer.tell)
     if begun and made.model.sha256 != begun.settings.int8:
         raise OutputError(
             f"{config.layout.int8_file(begun.settings.int8)}, the int8 model that {config.output} "

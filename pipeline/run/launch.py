@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import platform
 from collections.abc import Sequence
@@ -15,11 +14,12 @@ from beamvec import __version__
 from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
 from beamvec.embeddings.run_record import RunRecord, Timings
 from beamvec.embeddings.settings import Settings
-from beamvec.errors import InputError, OutputError, PipelineError
+from beamvec.errors import OutputError, PipelineError
 from beamvec.pipeline.run.belongings import clear_work
 from beamvec.pipeline.run.claim import Claim, read_claim
 from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.dataflow import makes_template
+from beamvec.pipeline.run.doubts import Examination
 from beamvec.pipeline.run.finish import Begun, format_time
 from beamvec.pipeline.run.folder import (
     FoundOutput,
@@ -27,7 +27,7 @@ from beamvec.pipeline.run.folder import (
     prepare_output,
     read_record,
 )
-from beamvec.pipeline.run.graph import build_pipeline
+from beamvec.pipeline.run.graph import build_pipeline, close_pipeline
 from beamvec.pipeline.run.hold import Hold
 from beamvec.pipeline.run.int8 import Int8Run, choose_int8, keep_int8, use_int8
 from beamvec.pipeline.run.judge import judge
@@ -42,11 +42,9 @@ from beamvec.pipeline.run.stopwatch import Stopwatch
 from beamvec.pipeline.run.workers import Workers
 from beamvec.transforms.decoding.limits import Limits
 from beamvec.transforms.decoding.pool import SharedPool
-from beamvec.transforms.embedding.examine import examine_model
 from beamvec.transforms.embedding.int8 import check_int8
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.config import ModelConfig
-from beamvec.transforms.inference.doubt import MAX_REAL
 from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.inference.registry import ENGINES
 from beamvec.transforms.planning.plan import account_inputs
@@ -66,7 +64,7 @@ class Job:
         model: the loaded model.
         decoders: what decodes, here and in each worker process.
         stopwatch: started when the run was asked for.
-        doubts: what looks wrong in the model's embeddings, in words.
+        examination: finds what looks wrong in the model's embeddings.
         int8: of precision int8, the quantised model.
     """
 
@@ -76,7 +74,7 @@ class Job:
     model: FeatureModel
     decoders: SharedPool
     stopwatch: Stopwatch
-    doubts: tuple[str, ...]
+    examination: Examination
     int8: Int8Run
 
 
@@ -121,8 +119,8 @@ def run_extraction(
     settings = replace(settings, int8=int8.model.sha256 if int8.model else "")
     model = load_to_launch(replace(config.model, int8=int8.model), workers.local)
     config = use_int8(config, int8)
-    doubts = _tell_doubts(config, model, decoders if workers.threads else None, observer)
-    job = Job(config, workers, settings, model, decoders, stopwatch, doubts, int8)
+    examination = Examination(config.source, model, decoders if workers.threads else None)
+    job = Job(config, workers, settings, model, decoders, stopwatch, examination, int8)
     try:
         with hold_output(config.layout, observer.tell) as hold:
             record = _run_holding(job, hold, observer)
@@ -152,21 +150,6 @@ def load_to_launch(config: ModelConfig, local: bool) -> FeatureModel:
     return load_model(config if local else elsewhere)
 
 
-def _tell_doubts(
-    config: ExtractConfig, model: FeatureModel, decoders: SharedPool | None, observer: Observer
-) -> tuple[str, ...]:
-    """Say what looks wrong in a model's embeddings, before hours are spent on more of them."""
-    source = config.source
-    refs: list[ImageRef] = []
-    if decoders:  # Else they are elsewhere, and made images must do.
-        with contextlib.suppress(InputError, OSError):  # The pipeline tells what is wrong there.
-            refs = source.find_some(MAX_REAL)
-    doubts = examine_model(model, refs, decoders, source.reader)
-    for doubt in doubts:
-        observer.tell(f"WARNING: {doubt.message}; {doubt.remedy}")
-    return tuple(f"{doubt.message}; {doubt.remedy}" for doubt in doubts)
-
-
 def _run_holding(job: Job, hold: Hold, observer: Observer) -> RunRecord:
     """Run the pipeline into an output folder that this process holds."""
     config, layout = job.config, job.config.layout
@@ -186,10 +169,11 @@ def _run_holding(job: Job, hold: Hold, observer: Observer) -> RunRecord:
         observer.tell(f"{layout.path}: an unfinished run of other settings is dropped")
     for note in (*found.notes, *config.source.notes):
         observer.tell(note)
-    begun = _begin(job, hold, found)
+    pipeline, record = beam.Pipeline(job.workers.runner, job.workers.options), _describe(job, found)
+    accounts = build_pipeline(pipeline, config, job.model, job.decoders, record, hold.token)
+    begun = _begin(job, hold, found, job.examination.tell(observer))
     _tell_details(begun.record, config, observer)
-    pipeline = beam.Pipeline(runner=job.workers.runner, options=job.workers.options)
-    build_pipeline(pipeline, config, job.model, job.decoders, begun)
+    close_pipeline(accounts, begun)
     run_pipeline(pipeline, job.workers, job.decoders, begun, hold, observer)
     if makes_template(job.workers.options):
         return begun.record
@@ -244,11 +228,11 @@ def _tell_details(record: RunRecord, config: ExtractConfig, observer: Observer) 
     observer.detail(f"output: {config.output}, by {record.runner}")
 
 
-def _begin(job: Job, hold: Hold, found: FoundOutput) -> Begun:
+def _begin(job: Job, hold: Hold, found: FoundOutput, doubts: tuple[str, ...]) -> Begun:
     """Claim the output folder, and return all that is known before the pipeline starts."""
     layout = job.config.layout
     record = _describe(job, found)
-    record = replace(record, notes=(*record.notes, *_note_versions(found, record)))
+    record = replace(record, notes=(*record.notes, *doubts, *_note_versions(found, record)))
     keep = functools.partial(keep_int8, layout, job.int8)
     claim, parts = prepare_output(layout, Claim(record, hold.token, job.config.asked), found, keep)
     known = {path.removeprefix(f"{layout.path}/"): None for path in parts}
@@ -294,7 +278,7 @@ def _describe(job: Job, found: FoundOutput) -> RunRecord:
             **{name: version(name) for name in (*_PACKAGES, *resizes, *engine.packages)},
         },
         timings=Timings(launched=format_time(job.stopwatch.time_s)),
-        notes=(*found.notes, *config.source.notes, *job.doubts),
+        notes=(*found.notes, *config.source.notes),
     )
 
 

@@ -7,7 +7,6 @@ order it is listed. Copies of an image, and what cannot be read or decoded, are 
 from __future__ import annotations
 
 import hashlib
-import heapq
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
@@ -16,26 +15,18 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from beamvec.errors import ArgumentError, InputError
+from beamvec.errors import ArgumentError
 from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
 from beamvec.transforms.decoding.pool import DecoderPool
 from beamvec.transforms.decoding.resize import Resizing
+from beamvec.transforms.embedding.known_int8 import CALIBRATED, COMPARED
 from beamvec.transforms.inputs.source import Source
 from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.images import ImageRef
 
-CALIBRATED = 224
-"""Images whose values set the ranges; more changed nothing that could be measured."""
-
-COMPARED = 128
-"""Images that float32 and int8 are compared on."""
-
 LEAST_COMPARED = 32
 LEAST = 2 * LEAST_COMPARED
 """Images with which there is something to calibrate on and to compare on."""
-
-_SPARE = 4
-"""As many times the images that are needed are looked at: some may be damaged, or copies."""
 
 
 class Sample(NamedTuple):
@@ -55,17 +46,18 @@ def hash_pixels(pixels: npt.NDArray[np.uint8]) -> str:
     return hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
 
 
-def take_sample(source: Source, resizing: Resizing, pool: DecoderPool) -> Sample:
-    """Choose and decode images of an input; all of it is listed.
+def take_sample(
+    source: Source, chosen: Sequence[ImageRef], resizing: Resizing, pool: DecoderPool
+) -> Sample:
+    """Decode the images of an input that `choose_images` chose, as many as are needed.
 
     A quarter, but 32 at least, are compared on, and the others, 224 at most, calibrated on.
 
     Raises:
         ArgumentError: if there are fewer than 64.
-        InputError: if the input cannot be listed.
     """
     wanted = CALIBRATED + COMPARED
-    refs = {ref.uri: ref for ref in _choose(source, _SPARE * wanted)}
+    refs = {ref.uri: ref for ref in chosen}
     found: dict[str, npt.NDArray[np.uint8]] = {}
     for start in range(0, len(refs), wanted):
         block = list(refs.values())[start : start + wanted]
@@ -82,18 +74,6 @@ def take_sample(source: Source, resizing: Resizing, pool: DecoderPool) -> Sample
     pixels = np.stack(list(found.values())[:wanted])
     count = max(LEAST_COMPARED, len(pixels) // 4, len(pixels) - CALIBRATED)
     return Sample(pixels[count:], pixels[:count])
-
-
-def _choose(source: Source, count: int) -> list[ImageRef]:
-    """Return images by the SHA-256 of their uris, the first of them all."""
-
-    def key(ref: ImageRef) -> tuple[bytes, str]:
-        return hashlib.sha256(ref.uri.encode("utf-8", "surrogateescape")).digest(), repr(ref)
-
-    try:
-        return heapq.nsmallest(count, source.list_images(), key)
-    except OSError as error:
-        raise InputError(f"cannot list `{source.kind}={source.names[0]}`: {error}") from error
 
 
 def _decode(

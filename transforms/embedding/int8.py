@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from importlib.metadata import version
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from beamvec.embeddings.fidelity import Fidelity
 from beamvec.errors import ArgumentError, InputError, ModelError
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.decoding.resize import make_resizing
 from beamvec.transforms.embedding.calibration import Sample, hash_pixels, take_sample
+from beamvec.transforms.embedding.known_int8 import (
+    MadeInt8,
+    choose_images,
+    find_note,
+    hash_parts,
+    make_parts,
+    read_note,
+    write_note,
+)
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference import hub
 from beamvec.transforms.inference.compare_int8 import measure_nearness, require_near
@@ -23,11 +29,7 @@ from beamvec.transforms.inference.config import Int8Model, ModelConfig
 from beamvec.transforms.inference.description import Description, describe_model
 from beamvec.transforms.inference.int8_file import Int8File, hash_file, read_int8
 from beamvec.transforms.inference.model_files import ModelFiles
-from beamvec.transforms.inference.openvino_engine import (
-    check_precision,
-    import_openvino,
-    read_model,
-)
+from beamvec.transforms.inference.openvino_engine import check_precision, read_model
 from beamvec.transforms.inference.quantize import find_nncf, quantize
 from beamvec.transforms.inference.trust import check_trusted
 from beamvec.transforms.inputs.patterns import Patterns
@@ -37,17 +39,49 @@ _RECIPE = "1"
 """Changes with whatever this module and `quantize` do otherwise."""
 
 
-class MadeInt8(NamedTuple):
-    """A quantised model in the cache, and how near it is to float32."""
+@dataclass(frozen=True)
+class Calibration:
+    """What a model is to be quantised with.
 
-    model: Int8Model
-    fidelity: Fidelity
+    Attributes:
+        digest: SHA-256, in hex, of the pixels to calibrate on.
+        note: where it is noted which model was made of these files; None for nowhere.
+        sample: the pixels; None if the model is known.
+        made: the model, if it is known.
+    """
+
+    digest: str
+    note: str | None
+    sample: Sample | None = None
+    made: MadeInt8 | None = None
+
+
+def calibrate(
+    files: ModelFiles, said: Description, config: ModelConfig, source: Source, pool: SharedPool
+) -> Calibration:
+    """Find what was made of an input's images before; else decode them, as the model wants them.
+
+    Raises:
+        ArgumentError: if it has too few images.
+        InputError: if it cannot be listed.
+        ModelError: if the model cannot be read.
+    """
+    find_nncf()
+    if not config.trusted:
+        check_trusted(files.handle, files.path)
+    refs = choose_images(source)
+    note = find_note(files, said, source, refs)
+    if made := read_note(note):
+        return Calibration(made.fidelity.calibration, note, made=made)
+    _, spec = read_model(files, said, -1)
+    sample = take_sample(source, refs, make_resizing(spec), pool.get())
+    return Calibration(sample.digest, note, sample)
 
 
 def make_int8(
     files: ModelFiles,
     said: Description,
-    sample: Sample,
+    calibration: Calibration,
     tell: Callable[[str], None] = lambda _: None,
 ) -> MadeInt8:
     """Quantise a model, or take what was made before of the same model, pixels and versions.
@@ -58,12 +92,16 @@ def make_int8(
     Args:
         files: the model.
         said: what is said of it.
-        sample: what it is calibrated and compared on.
+        calibration: what it is calibrated and compared on.
         tell: hears what takes a while.
 
     Raises:
         ModelError: if it cannot be quantised, or compared.
     """
+    if calibration.made:
+        return calibration.made
+    sample = calibration.sample
+    assert sample is not None
     path = os.path.join(hub.cache_folder(), f"int8-{_make_key(files, said, sample)}.zip")
     with _lock(path):
         try:
@@ -75,17 +113,15 @@ def make_int8(
             )
             made = _make(files, said, sample)
             storage.write_file(path, made.pack())
-    return MadeInt8(Int8Model(hash_file(path), path), made.fidelity)
+    found = MadeInt8(Int8Model(hash_file(path), path), made.fidelity)
+    write_note(calibration.note, found)
+    return found
 
 
 def _make_key(files: ModelFiles, said: Description, sample: Sample) -> str:
     """Return the SHA-256, in hex, of all that the quantised model follows from."""
-    cpu = import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")
-    parts = (
-        *(_RECIPE, files.format, files.fingerprint(), sorted(said.fields.items()), sample.digest),
-        *(hash_pixels(sample.compared), find_nncf(), version("openvino"), cpu),
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    compared = hash_pixels(sample.compared)
+    return hash_parts((_RECIPE, *make_parts(files, said), sample.digest, compared))
 
 
 @contextlib.contextmanager
@@ -107,23 +143,6 @@ def _make(files: ModelFiles, said: Description, sample: Sample) -> Int8File:
     counts = len(sample.calibration), len(sample.compared)
     fidelity = Fidelity(sample.digest, *counts, *nearness, find_nncf())
     return Int8File(made.graph, made.weights, made.spec, fidelity)
-
-
-def read_sample(
-    files: ModelFiles, said: Description, config: ModelConfig, source: Source, pool: SharedPool
-) -> Sample:
-    """Take a sample of an input as a model wants to see it.
-
-    Raises:
-        ArgumentError: if it has too few images.
-        InputError: if it cannot be listed.
-        ModelError: if the model cannot be read.
-    """
-    find_nncf()
-    if not config.trusted:
-        check_trusted(files.handle, files.path)
-    _, spec = read_model(files, said, -1)
-    return take_sample(source, make_resizing(spec), pool.get())
 
 
 def find_images(pattern: str, output: str = "") -> Source:
@@ -177,8 +196,7 @@ def prepare_int8(
     files = ModelFiles.fetch(config.handle)
     config = config.choose_engine(files.format)
     said = describe_model(files).override(dict(config.given))
-    sample = read_sample(files, said, config, find_images(images), SharedPool())
-    made = make_int8(files, said, sample)
+    made = make_int8(files, said, calibrate(files, said, config, find_images(images), SharedPool()))
     if not allow_low_fidelity:
         require_near(config.handle, made.fidelity)
     return replace(config, int8=made.model)

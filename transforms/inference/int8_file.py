@@ -18,6 +18,7 @@ from beamvec.embeddings.typed_json import load_object, parse
 from beamvec.errors import DatasetError, ModelError
 from beamvec.model_spec import ModelSpec
 from beamvec.transforms.files import storage
+from beamvec.transforms.files.once import OncePerContent
 
 _GRAPH, _WEIGHTS, _NOTES = "model.xml", "model.bin", "int8.json"
 
@@ -67,7 +68,17 @@ def hash_file(path: str) -> str:
     Raises:
         OSError: if it cannot be read.
     """
-    return hashlib.sha256(storage.read_bytes(path)).hexdigest()
+    return _hash(path, storage.read_bytes(path))
+
+
+_hashes = OncePerContent[str]()
+
+
+def _hash(path: str, content: bytes) -> str:
+    def compute() -> str:
+        return hashlib.sha256(content).hexdigest()
+
+    return _hashes.get([path], compute) if storage.is_local(path) else compute()
 
 
 def read_int8(path: str, sha256: str = "") -> Int8File:
@@ -82,7 +93,7 @@ def read_int8(path: str, sha256: str = "") -> Int8File:
     """
     try:
         content = storage.read_bytes(path)
-        if sha256 and hashlib.sha256(content).hexdigest() != sha256:
+        if sha256 and _hash(path, content) != sha256:
             raise ValueError("its SHA-256 is another")
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             graph, weights, notes = map(archive.read, (_GRAPH, _WEIGHTS, _NOTES))

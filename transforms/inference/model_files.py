@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from beamvec.errors import ModelError
 from beamvec.transforms.files import storage
+from beamvec.transforms.files.once import OncePerContent
 from beamvec.transforms.inference import hub
 from beamvec.transforms.inference.trust import check_external_data, find_external_data
 from beamvec.transforms.machine import large_imports, without_module
@@ -110,17 +111,12 @@ class ModelFiles:
         Raises:
             ModelError: if the files are gone or cannot be read.
         """
-        digest = hashlib.sha256()
         try:
-            for name, file in self._list_computing():
-                digest.update(f"{name}\0".encode())
-                digest.update(f"{file.stat().st_size}\0".encode())
-                with file.open("rb") as stream:
-                    while block := stream.read(1 << 20):
-                        digest.update(block)
+            listed = self._list_computing()
+            paths = [str(file) for _, file in listed]
+            return _fingerprints.get((self.path, *paths), lambda: _hash_files(listed))
         except OSError as error:
             raise ModelError(f"cannot read the model {self.handle}: {error}") from error
-        return digest.hexdigest()
 
     def _list_computing(self) -> list[tuple[str, Path]]:
         """List the names and the files that the model's outputs depend on; its graph is one."""
@@ -135,6 +131,21 @@ class ModelFiles:
         below = (sorted(folder.rglob("*")) for folder in folders)
         files = [path / _GRAPH, *(file for each in below for file in each if file.is_file())]
         return [(file.relative_to(path).as_posix(), file) for file in files]
+
+
+_fingerprints = OncePerContent[str]()
+"""A run asks several times, and reads a hundred megabytes for each."""
+
+
+def _hash_files(files: list[tuple[str, Path]]) -> str:
+    digest = hashlib.sha256()
+    for name, file in files:
+        digest.update(f"{name}\0".encode())
+        digest.update(f"{file.stat().st_size}\0".encode())
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _find_model(handle: str, path: str) -> tuple[str, ModelFormat]:

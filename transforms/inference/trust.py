@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from beamvec.errors import ModelError
+from beamvec.transforms.files.once import OncePerContent
 from beamvec.transforms.files.wire_format import DamagedError, Message, open_message
 from beamvec.transforms.inference.saved_graph import SavedGraph
 
@@ -106,8 +107,16 @@ def check_trusted(handle: str, path: str) -> None:
         check_external_data(handle, path)
 
 
+_unsafe = OncePerContent[list[str]]()
+
+
 def _check_operations(handle: str, path: str) -> None:
-    if not (unsafe := find_unsafe_operations(path)):
+    graph = os.path.join(path, "saved_model.pb")
+    try:
+        unsafe = _unsafe.get([graph], lambda: find_unsafe_operations(path))
+    except OSError as error:
+        raise ModelError(f"cannot read the model {graph}: {error.strerror}") from error
+    if not unsafe:
         return
     could = ", or ".join(risk for risk in _RISKS if risk in map(_risk, unsafe))
     raise ModelError(
