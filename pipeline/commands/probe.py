@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -12,13 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from beamvec.embeddings import Dataset, open_dataset, schema
-from beamvec.embeddings.damage import naming_damage
+from beamvec.embeddings import Dataset, open_dataset
 from beamvec.embeddings.vectors import can_multiply
 from beamvec.errors import ArgumentError, DatasetError
 from beamvec.pipeline.commands.classifiers import MAX_CHOICE_ROWS, SEED, Fit, make_classifiers
-from beamvec.pipeline.commands.parser import PARENT_FOLDER
 from beamvec.pipeline.commands.search import VERIFY_ADVICE
+from beamvec.pipeline.labels import read_labels
 from beamvec.pipeline.terminal import busy, show, show_json
 
 MAX_ROWS = 20_000
@@ -79,7 +77,7 @@ def choose_sample(dataset: Dataset, labels: str, folds: int) -> Sample:
         ArgumentError: if there is no such column, or fewer than two classes are left.
     """
     uris = dataset.read_uris()
-    names = _read_labels(dataset, labels, uris)
+    names = read_labels(dataset, labels, uris)
     notes: list[str] = []
     rows = np.array([row for row, name in enumerate(names) if name is not None], np.int64)
     if len(rows) < len(names):
@@ -106,22 +104,6 @@ def choose_sample(dataset: Dataset, labels: str, folds: int) -> Sample:
     return Sample(
         [uris[row] for row in rows], found.vectors, np.array([names[row] for row in rows]), notes
     )
-
-
-def _read_labels(dataset: Dataset, labels: str, uris: list[str]) -> list[str | None]:
-    if labels == PARENT_FOLDER:
-        return [os.path.basename(os.path.dirname(uri)) or None for uri in uris]
-    own = [name for name in dataset.columns if name not in schema.RESERVED_NAMES]
-    if labels not in own:
-        raise ArgumentError(
-            f"--labels {labels}: the dataset has "
-            + (f"the columns {', '.join(own)}" if own else "no columns of a manifest")
-            + f"; or give {PARENT_FOLDER}"
-        )
-    column = dataset.read_metadata([labels])[labels]
-    with naming_damage(str(dataset)):  # A time may be one that Python has not.
-        values = column.to_pylist()
-    return [None if value is None else str(value) for value in values]
 
 
 def probe(sample: Sample, head: str, folds: int) -> dict[str, Any]:
@@ -258,4 +240,4 @@ def _write_page(args: argparse.Namespace, result: dict[str, Any], dataset: Datas
         mistakes=mistakes,
         thumbnails=thumbnails,
     )
-    write_page(args.html, page, thumbnails.describe_missed())
+    write_page(args.html, page, thumbnails.describe_missed(), beside=args.json)
