@@ -207,6 +207,8 @@ def test_the_probe_gives_the_numbers_of_scikit_learn(made, capsys):
     confusion = np.array(result["confusion"])
     assert confusion.sum() == result["rows"] == 37
     assert confusion.sum() - confusion.trace() == len(result["mistakes"])
+    assert len(result["unsure"]) == np.minimum(confusion.diagonal(), 12).sum()
+    assert all(image["label"] == image["predicted"] for image in result["unsure"])
 
 
 def test_the_probe_takes_labels_from_a_column_and_says_what_it_leaves_out(

@@ -22,16 +22,19 @@ def require_extra(package: str) -> None:
         raise ArgumentError(f"{package} is not installed: pip install 'beamvec[explore]'")
 
 
-def render(template: str, charts: dict[str, Any] | None = None, **values: Any) -> str:
+def render(
+    template: str, charts: dict[str, Any] | None = None, script: str = "", **values: Any
+) -> str:
     """Fill a template of `templates/`; what is filled in is escaped.
 
     Args:
         template: the file's name.
         charts: data of the page's charts, for its script. Pages with charts carry Plotly.
+        script: another script of `templates/` that the page needs.
         values: what the template asks for.
     """
     require_extra("jinja2")
-    scripts = [_read("viewer.js")]
+    scripts = [_read("viewer.js"), *([_read(script)] if script else [])]
     if charts is not None:
         require_extra("plotly")
         from plotly.offline import get_plotlyjs
