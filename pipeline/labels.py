@@ -52,7 +52,7 @@ def read_labels(dataset: Dataset, labels: str, uris: Sequence[str]) -> list[str 
             + (f"the columns {', '.join(own)}" if own else "no columns of a manifest")
             + f"; or give {PARENT_FOLDER}"
         )
-    return _as_texts(dataset, dataset.read_metadata([labels])[labels])
+    return as_texts(dataset, dataset.read_metadata([labels])[labels])
 
 
 def folder_of(uri: str) -> str | None:
@@ -72,11 +72,12 @@ def find_labels(dataset: Dataset, uris: Sequence[str]) -> dict[str, str]:
     table = dataset.read_metadata([schema.URI, labels])
     wanted = pa.array(dict.fromkeys(uris), table.schema.field(schema.URI).type)
     table = table.filter(pc.is_in(table[schema.URI], wanted))
-    found = zip(table[schema.URI].to_pylist(), _as_texts(dataset, table[labels]), strict=True)
+    found = zip(table[schema.URI].to_pylist(), as_texts(dataset, table[labels]), strict=True)
     return {uri: label for uri, label in found if label is not None}
 
 
-def _as_texts(dataset: Dataset, column: pa.ChunkedArray) -> list[str | None]:
+def as_texts(dataset: Dataset, column: pa.ChunkedArray) -> list[str | None]:
+    """Return the values of a column as text; None for what is missing, or empty."""
     with naming_damage(str(dataset)):  # A time may be one that Python has not.
         values = column.to_pylist()
-    return [None if value is None else str(value) for value in values]
+    return [None if value is None else str(value) or None for value in values]

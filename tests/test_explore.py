@@ -436,6 +436,46 @@ def test_a_dataset_without_rows_has_a_report(tmp_path, extract, capsys):
     assert "gives 0 class(es)" in capsys.readouterr().err
 
 
+def test_a_report_has_failures_by_cause_with_links_to_the_files(extract, tmp_path, monkeypatch):
+    folder = tmp_path / "in 1#"
+    folder.mkdir()
+    for i in range(30):
+        (folder / f"{i:02d}.png").write_bytes(b"none")
+    (folder / "empty.png").write_bytes(b"")
+    assert extract("--input", folder, "--max-failure-ratio", "1") == 0
+    out, html = str(tmp_path / "out"), tmp_path / "r.html"
+    assert main(["report", out, "--html", str(html)]) == 0
+    page = html.read_text()
+    assert page.index("<b>30</b> a text, not an image") < page.index("<b>1</b> ")
+    link = (folder / "29.png").as_uri()
+    assert "in%201%23" in link
+    assert f'href="{link}"' in page
+    assert page.count("a text, not an image</h3>") == 1  # And not once more at each image.
+    assert f"beamvec failures {out} --csv" in page
+    monkeypatch.setattr("beamvec.pipeline.pages.failures._NAMES", 40)
+    assert main(["report", out, "--html", str(html)]) == 0
+    page = html.read_text()
+    assert "and 10 that are not on this page" in page
+    assert "10 are not on this page. All of them" in page
+
+
+def test_a_report_counts_labels(folder, made, model_path, tmp_path):
+    html = tmp_path / "r.html"
+    assert main(["report", made, "--html", str(html)]) == 0
+    page = html.read_text()
+    assert "3 labels, from the folders that the images are in" in page
+    assert page.index(">class0</span> <span") < page.index(">class1</span> <span")
+    rows = "".join(f"{folder}/class0/{i:02d}.png,{'xyy'[i % 3]},s\n" for i in range(8))
+    (tmp_path / "m.csv").write_text(f"uri,label,split\n{rows}{folder}/class0/08.png,,s\n")
+    flags = ["--manifest", str(tmp_path / "m.csv"), "--output", str(tmp_path / "d")]
+    assert main(["extract", "--model", model_path, *flags]) == 0
+    assert main(["report", str(tmp_path / "d"), "--html", str(html)]) == 0
+    page = html.read_text()
+    assert "2 labels, from the column <code>label</code>; 1 images have none" in page
+    assert '>y</span> <span class="value">5</span>' in page
+    assert '<span class="label">y</span>' in page
+
+
 def test_pages_have_pictures_from_any_folder_or_say_why_not(extract, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
+import shlex
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +19,15 @@ from beamvec.pipeline.commands.inspect import SAMPLED_GROUPS, describe_dataset
 from beamvec.pipeline.commands.search import VERIFY_ADVICE, find_nearest
 from beamvec.pipeline.commands.summary import (
     RANDOM_WEIGHTS,
-    failures_folder,
     seconds_by_step,
 )
+from beamvec.pipeline.pages.failures import count_unlisted, list_causes
+from beamvec.pipeline.pages.label_counts import count_labels
 from beamvec.pipeline.pages.page import name_of, render, require_extra, write_page
 from beamvec.pipeline.pages.thumbnails import Thumbnails, make_thumbnails
+from beamvec.pipeline.speed import measure_speed
 from beamvec.pipeline.terminal import busy
 from beamvec.pipeline.units import format_duration, format_size
-from beamvec.transforms.records.causes import name_cause
 
 SAMPLE_ROWS = 20_000
 """Rows that charts and map are made of, spread over the dataset."""
@@ -35,32 +35,10 @@ SAMPLE_ROWS = 20_000
 _DOTS = 500
 _SAMPLES = 8
 _NEIGHBOURS = 6
-_EXAMPLES = 3
 _DOT_SIZE = 96
 _CELLS = 48
 _BINS = 24
-_POINTS = 60
-_CHUNKS_A_POINT = 2
 _COLUMNS = (schema.URI, schema.WIDTH, schema.HEIGHT, schema.FORMAT)
-_FAILURE_COLUMNS = (schema.URI, schema.STAGE, schema.ERROR_TYPE, schema.MESSAGE)
-
-
-class _Example(NamedTuple):
-    """An image that could not be embedded, and why."""
-
-    uri: str
-    message: str
-
-
-@dataclass(frozen=True)
-class _FailureKind:
-    """How often an error came up, with some examples."""
-
-    stage: str
-    error_type: str
-    cause: str
-    count: int
-    examples: list[_Example]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,7 +61,9 @@ def make_report(dataset: Dataset) -> tuple[str, str]:
     busy("looking for neighbours")
     samples = _find_samples(dataset, rows, sample)
     shown = [match["uri"] for each in samples for match in each["matches"]]
-    failures = _describe_failures(dataset)
+    failures = list_causes(dataset)
+    links = Thumbnails()
+    links.link([image.uri for cause in failures for image in cause.images], dataset)
     thumbnails = make_thumbnails([*(each["query"] for each in samples), *shown], dataset)
     dots = make_thumbnails(_name_dots(sample), dataset, _DOT_SIZE)
     busy("drawing the map")
@@ -110,7 +90,10 @@ def make_report(dataset: Dataset) -> tuple[str, str]:
         throughput=list(zip(charts["throughput"]["x"], charts["throughput"]["y"], strict=True)),
         effort=_as_rows(charts["effort"]),
         failures=failures,
-        failures_folder=failures_folder(str(dataset)),
+        failures_unlisted=count_unlisted(dataset, failures),
+        failures_command=shlex.join(["beamvec", "failures", str(dataset), "--csv"]),
+        links=links,
+        labels=count_labels(dataset),
         sampled=len(rows),
         formats=_as_rows(charts["formats"]),
         sizes=_size_rows(charts["sizes"]),
@@ -157,19 +140,13 @@ def _find_samples(
 
 
 def _chart_run(run: RunRecord) -> dict[str, Any]:
-    images, interval_s = run.throughput.images, max(1, run.throughput.interval_s)
-    # Chunks are finished one by one: an interval without some of them says nothing.
-    points = min(_POINTS, max(1, run.counts.chunks // _CHUNKS_A_POINT))
-    joined = max(1, math.ceil(len(images) / points))
-    starts = range(0, len(images), joined)
-    sums = [sum(images[start : start + joined]) for start in starts]
-    spans_s = [interval_s * min(joined, len(images) - start) for start in starts]
+    speed = measure_speed(run)
     seconds = seconds_by_step(run.timings)
     return {
         "throughput": {
-            "x": [sum(spans_s[:i]) + span / 2 for i, span in enumerate(spans_s)],
-            "y": [round(count / span, 1) for count, span in zip(sums, spans_s, strict=True)],
-            "width": spans_s,
+            "x": [part.middle_s for part in speed],
+            "y": [part.images_per_s for part in speed],
+            "width": [part.width_s for part in speed],
         },
         "effort": _bars({step: round(spent, 1) for step, spent in seconds.items()}, "seconds"),
     }
@@ -235,23 +212,3 @@ def _describe_map(drawn: Mapping[str, Any] | None, rows: int) -> dict[str, Any] 
     if drawn is None:
         return None
     return {"rows": rows, "dots": len(drawn["x"]), "explained": drawn["explained"]}
-
-
-def _describe_failures(dataset: Dataset) -> list[_FailureKind]:
-    """Return failures by kind, the most frequent first, with examples of each."""
-    kinds = {
-        (each.stage, each.error_type, each.cause): _FailureKind(
-            each.stage, each.error_type, each.cause, each.count, []
-        )
-        for each in dataset.run.sort_failures()
-    }
-    for file in dataset.failure_files:
-        if all(len(kind.examples) >= min(_EXAMPLES, kind.count) for kind in kinds.values()):
-            break
-        for row in file.read(_FAILURE_COLUMNS).to_pylist():
-            key = row[schema.STAGE], row[schema.ERROR_TYPE]
-            # Records of earlier versions know no causes.
-            kind = kinds.get((*key, name_cause(row[schema.MESSAGE]))) or kinds.get((*key, ""))
-            if kind and len(kind.examples) < _EXAMPLES:
-                kind.examples.append(_Example(row[schema.URI], row[schema.MESSAGE]))
-    return list(kinds.values())

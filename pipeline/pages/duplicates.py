@@ -93,5 +93,5 @@ class _Budget:
 
 def _make_thumbnails(dataset: Dataset, shown: Sequence[dict[str, Any]]) -> Thumbnails:
     thumbnails = make_thumbnails([i.uri for each in shown for i in each["drawn"]], dataset)
-    thumbnails.name([image.uri for each in shown for image in each["all"]], dataset)
+    thumbnails.link([image.uri for each in shown for image in each["all"]], dataset)
     return thumbnails

@@ -43,7 +43,7 @@ def make_page(dataset: Dataset, result: dict[str, Any], command: str) -> tuple[s
     thumbnails = make_thumbnails([image["uri"] for image in drawn], dataset)
     shown_mistakes = mistakes[:_MISTAKES]
     shown_unsure = [image for image in unsure if image in drawn]
-    thumbnails.name([image["uri"] for image in (*shown_mistakes, *shown_unsure)], dataset)
+    thumbnails.link([image["uri"] for image in (*shown_mistakes, *shown_unsure)], dataset)
     thumbnails.labels.clear()  # Notes say what an image is, and what it was taken for.
     cells = list_confusions(np.array(result["confusion"]))
     has_matrix = len(number) <= _MATRIX_CLASSES

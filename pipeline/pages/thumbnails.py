@@ -60,10 +60,9 @@ class Thumbnails(dict[str, str]):
         self.missed.update(seen.missed)
         self.links.update(find_links(uris, originals))
 
-    def name(self, uris: Sequence[str], dataset: Dataset) -> None:
-        """Find links and labels of images of a dataset, those without a picture too."""
+    def link(self, uris: Sequence[str], dataset: Dataset) -> None:
+        """Find links to images of a dataset that have no picture."""
         self.links.update(find_links(uris, Originals(dataset)))
-        self.labels.update(find_labels(dataset, uris))
 
     def describe_missed(self) -> str:
         """Say how many images have no picture, and why; empty if all have one."""
