@@ -70,7 +70,7 @@ def find_groups(
         for start in range(0, len(pairs), _CHECKED_PAIRS):
             # Most pairs of a large group are joined by others before their turn comes.
             some = groups.keep_apart(pairs[start : start + _CHECKED_PAIRS])
-            groups.join(some[_cosines(vectors, lengths, some) >= threshold])
+            groups.join(some[pair_cosines(vectors, lengths, some) >= threshold])
 
     starts = range(0, len(rows), _TILE_ROWS)
     for _ in map_in_order(
@@ -135,13 +135,20 @@ def _principal_axes(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]
     return largest
 
 
-def _cosines(
+def pair_cosines(
     vectors: npt.NDArray[np.float32], lengths: npt.NDArray[np.float32], pairs: _Pairs
 ) -> npt.NDArray[np.float32]:
-    """Return the cosine of each pair of rows."""
+    """Return the cosine of each pair of rows, the same whichever of them comes first.
+
+    Args:
+        vectors: float32 [N, D].
+        lengths: float32 [N], of its rows, as `row_lengths` gives them.
+        pairs: int64 [pairs, 2], numbers of rows.
+    """
     first, second = pairs.T
     products = np.einsum("ij,ij->i", vectors[first], vectors[second])
-    cosines: npt.NDArray[np.float32] = products / lengths[first] / lengths[second]
+    short, long = np.sort(lengths[pairs], axis=1).T
+    cosines: npt.NDArray[np.float32] = products / short / long
     return cosines
 
 

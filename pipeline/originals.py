@@ -7,6 +7,7 @@ inside containers, can be read from whatever folder somebody looks from.
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -108,6 +109,19 @@ class Originals:
                 break
         missed = {uri: why for uri, why in seen.missed.items() if uri not in seen.made}
         return replace(seen, missed=missed)
+
+    def locate(self, uris: Sequence[str]) -> dict[str, str]:
+        """Return the paths of images that are local files of their own and are there, by uri."""
+        paths: dict[str, str] = {}
+        pending = list(dict.fromkeys(uris))
+        for source in self._sources:
+            reader = self._choose_reader(source)
+            for ref in _find_refs(source, pending):
+                path = reader.local_path(ref)
+                if path and os.path.exists(path):
+                    paths[ref.uri] = os.path.abspath(path)
+            pending = [uri for uri in pending if uri not in paths]
+        return paths
 
     def _see_in(
         self,

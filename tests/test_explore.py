@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 import shutil
+from pathlib import Path
 
+import markupsafe
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -203,6 +207,8 @@ def test_the_probe_gives_the_numbers_of_scikit_learn(made, capsys):
     confusion = np.array(result["confusion"])
     assert confusion.sum() == result["rows"] == 37
     assert confusion.sum() - confusion.trace() == len(result["mistakes"])
+    assert len(result["unsure"]) == np.minimum(confusion.diagonal(), 12).sum()
+    assert all(image["label"] == image["predicted"] for image in result["unsure"])
 
 
 def test_the_probe_takes_labels_from_a_column_and_says_what_it_leaves_out(
@@ -236,6 +242,67 @@ def test_duplicates_tells_copies_from_similar_images(made, folder, capsys):
     assert main(["duplicates", made]) == 0
     assert "are copies of others" in capsys.readouterr().out
     assert main(["duplicates", made, "--threshold", "2"]) == 2
+
+
+@pytest.mark.parametrize("threshold", ["0.02", "0.9", "0.995", "1"])
+def test_the_list_of_duplicates_keeps_one_for_each_that_could_go(made, threshold, capsys, tmp_path):
+    capsys.readouterr()
+    page = str(tmp_path / "d.html")
+    command = ["duplicates", made, "--threshold", threshold]
+    assert main([*command, "--csv", "--html", page]) == 0
+    told = capsys.readouterr()
+    assert f"wrote {page}" in told.err
+    rows = list(csv.DictReader(io.StringIO(told.out)))
+    groups = run_json(capsys, *command)["groups"]
+    listed = [image["uri"] for group in groups for image in group["images"]]
+    assert [row["uri"] for row in rows] == listed
+    dataset = open_dataset(made)
+    found = dataset.lookup(listed, ["sha256", "width", "height", "size_bytes"])
+    units = found.vectors / np.linalg.norm(found.vectors, axis=1, keepdims=True)
+    at = {uri: i for i, uri in enumerate(listed)}
+    for i, row in enumerate(rows):
+        of = at[row["kept"]]
+        assert rows[of]["action"] == "keep"
+        assert rows[of]["group"] == row["group"]
+        assert (row["action"] == "keep") == (row["kept"] == row["uri"]) == (row["kind"] == "")
+        assert (row["kind"] == "copy") == (i != of and rows[of]["sha256"] == row["sha256"])
+        assert float(row["cosine"]) == pytest.approx(units[i] @ units[of], abs=1e-5)
+        assert float(row["cosine"]) >= float(threshold) - 1e-6
+        assert row["sha256"] == found.metadata["sha256"][i].as_py()
+    assert any(row["action"] == "delete" for row in rows)
+    (copy,) = (row for row in rows if row["copy_of"])
+    assert rows[at[copy["copy_of"]]]["sha256"] == copy["sha256"]
+    html = (tmp_path / "d.html").read_text()
+    assert all(f'title="{markupsafe.escape(uri)}"' in html for uri in listed)
+
+
+def test_of_duplicates_the_largest_is_kept_then_the_first_name(tmp_path, extract, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    image = samples.make_image(0)
+    image.resize((64, 64)).save(folder / "a.png")
+    image.resize((640, 640)).save(folder / "c.png")
+    for name in "bd":
+        shutil.copy(folder / "c.png", folder / f"{name}.png")
+    assert extract("--input", folder) == 0
+    (group,) = run_json(capsys, "duplicates", str(tmp_path / "out"), "--threshold", "0.9")["groups"]
+    assert [Path(image["uri"]).stem for image in group["images"]] == ["b", "c", "d", "a"]
+    assert [image["action"] for image in group["images"]] == ["keep"] + ["delete"] * 3
+    kept = str(folder / "b.png")
+    assert [image["copy_of"] for image in group["images"]] == [None, kept, kept, None]
+
+
+def test_a_page_of_duplicates_stays_small_and_counts_what_it_leaves_out(
+    made, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("beamvec.pipeline.pages.duplicates._PICTURES", 4)
+    monkeypatch.setattr("beamvec.pipeline.pages.duplicates._NAMES", 20)
+    command = ["duplicates", made, "--threshold", "0.01", "--html", str(tmp_path / "d.html")]
+    assert main(command) == 0
+    page = (tmp_path / "d.html").read_text()
+    assert page.count('src="data:image') == 4
+    assert page.count('<span class="act') == 2 + 15 + 1  # Of the copies, the others, the text.
+    assert "18 images more are not on this page" in page
 
 
 def test_verify_passes_a_sound_dataset_and_shows_what_it_holds(made, capsys):
@@ -367,6 +434,46 @@ def test_a_dataset_without_rows_has_a_report(tmp_path, extract, capsys):
     assert main(["search", out, "--image", str(tmp_path / "in" / "broken.jpg")]) == 2
     assert main(["probe", out, "--labels", "parent-folder"]) == 2
     assert "gives 0 class(es)" in capsys.readouterr().err
+
+
+def test_a_report_has_failures_by_cause_with_links_to_the_files(extract, tmp_path, monkeypatch):
+    folder = tmp_path / "in 1#"
+    folder.mkdir()
+    for i in range(30):
+        (folder / f"{i:02d}.png").write_bytes(b"none")
+    (folder / "empty.png").write_bytes(b"")
+    assert extract("--input", folder, "--max-failure-ratio", "1") == 0
+    out, html = str(tmp_path / "out"), tmp_path / "r.html"
+    assert main(["report", out, "--html", str(html)]) == 0
+    page = html.read_text()
+    assert page.index("<b>30</b> a text, not an image") < page.index("<b>1</b> ")
+    link = (folder / "29.png").as_uri()
+    assert "in%201%23" in link
+    assert f'href="{link}"' in page
+    assert page.count("a text, not an image</h3>") == 1  # And not once more at each image.
+    assert f"beamvec failures {out} --csv" in page
+    monkeypatch.setattr("beamvec.pipeline.pages.failures._NAMES", 40)
+    assert main(["report", out, "--html", str(html)]) == 0
+    page = html.read_text()
+    assert "and 10 that are not on this page" in page
+    assert "10 are not on this page. All of them" in page
+
+
+def test_a_report_counts_labels(folder, made, model_path, tmp_path):
+    html = tmp_path / "r.html"
+    assert main(["report", made, "--html", str(html)]) == 0
+    page = html.read_text()
+    assert "3 labels, from the folders that the images are in" in page
+    assert page.index(">class0</span> <span") < page.index(">class1</span> <span")
+    rows = "".join(f"{folder}/class0/{i:02d}.png,{'xyy'[i % 3]},s\n" for i in range(8))
+    (tmp_path / "m.csv").write_text(f"uri,label,split\n{rows}{folder}/class0/08.png,,s\n")
+    flags = ["--manifest", str(tmp_path / "m.csv"), "--output", str(tmp_path / "d")]
+    assert main(["extract", "--model", model_path, *flags]) == 0
+    assert main(["report", str(tmp_path / "d"), "--html", str(html)]) == 0
+    page = html.read_text()
+    assert "2 labels, from the column <code>label</code>; 1 images have none" in page
+    assert '>y</span> <span class="value">5</span>' in page
+    assert '<span class="label">y</span>' in page
 
 
 def test_pages_have_pictures_from_any_folder_or_say_why_not(extract, tmp_path, monkeypatch, capsys):

@@ -61,7 +61,7 @@ def test_every_image_is_a_row_or_a_failure(extract, dataset, photos, tmp_path, c
 def test_the_local_runner_pickles_no_pixels_and_no_features(extract, photos, monkeypatch, record):
     """Beam samples the size of elements, by pickling them where it knows no better."""
 
-    def refuse(self, protocol):
+    def refuse(*_):
         raise AssertionError("it is pickled")
 
     monkeypatch.setattr(record, "__reduce_ex__", refuse)

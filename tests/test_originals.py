@@ -159,3 +159,21 @@ def test_the_record_names_input_and_model_in_full(
         str(tmp_path / "model"),
         [str(tmp_path / "pics")],
     )
+
+
+def test_files_of_their_own_are_located_and_members_are_not(
+    content, extract, dataset, tmp_path, monkeypatch
+):
+    write_files(tmp_path / "pics", content)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.csv").write_text("\n".join(["uri", *(f"pics/{name}" for name in content)]))
+    assert extract("--manifest", "in.csv") == 0
+    monkeypatch.chdir("/")
+    uris = dataset().read_uris()
+    paths = Originals(dataset()).locate([*uris, "pics/nowhere.png", "s3://bucket/a.png"])
+    assert paths == {uri: str(tmp_path / uri) for uri in uris}
+    with tarfile.open(tmp_path / "in.tar", "w") as tar:
+        tar.add(tmp_path / "pics", "pics")
+    assert extract("--input-tar", tmp_path / "in.tar", output=tmp_path / "tar") == 0
+    of_tar = open_dataset(tmp_path / "tar")
+    assert Originals(of_tar).locate(of_tar.read_uris()) == {}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +101,91 @@ def test_charts_have_tables_and_labels(open_page):
 def test_a_report_is_small(pages):
     page = (pages / "report.html").read_text()
     assert len(page) - sum(map(len, re.findall(r"data:image/[^\"]+", page))) < 150_000
+
+
+def test_a_cell_of_the_confusion_matrix_shows_its_images(open_page):
+    page = open_page("probe")
+    names = page.locator("#matrix tbody th").all_inner_texts()
+    assert names == page.locator("#matrix thead th").all_inner_texts()
+    assert {"<b>c", "d & d"} <= set(names)
+    seen = set()
+    for cell in page.locator("#matrix td button").all():
+        cell.click()
+        row, column = (int(cell.get_attribute(f"data-{name}")) for name in ("true", "taken"))
+        shown = page.locator("#images figure:visible")
+        count = int(cell.get_attribute("data-n"))
+        assert shown.count() == count if row != column else 0 < shown.count() <= 12
+        for figure in shown.all():
+            uri = figure.get_attribute("title")
+            assert Path(uri).parent.name == names[row]
+            seen.add(uri)
+        told = page.inner_text("#chosen")
+        of = "recognised" if row == column else f"taken for {names[column]}"
+        assert told.startswith(f"{names[row]}, {of}: {count} of ")
+    assert len(seen) > 20
+    page.locator("#matrix tbody th button").first.click()
+    wrong = page.locator("#matrix tbody tr").first.locator("td.wrong button").all()
+    total = sum(int(cell.get_attribute("data-n")) for cell in wrong)
+    assert page.locator("#images figure:visible").count() == total
+
+
+def test_the_matrix_is_walked_with_the_keyboard(open_page):
+    page = open_page("probe")
+    assert page.locator('#matrix [tabindex="0"]').count() == 1
+    page.locator('#matrix [tabindex="0"]').focus()
+    for key in ("ArrowUp", "ArrowUp", "ArrowRight"):
+        page.keyboard.press(key)
+    name = page.evaluate("document.activeElement.textContent")
+    assert name in page.locator("#matrix thead th").all_inner_texts()
+    assert page.locator('#matrix [tabindex="0"]').count() == 1
+    page.keyboard.press("Enter")
+    assert page.inner_text("#chosen").startswith(f"others, taken for {name}: ")
+
+
+def test_names_of_classes_do_not_overlap_on_a_telephone(open_page):
+    page = open_page("probe")
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    for selector, start, end in (("thead th", "x", "width"), ("tbody th", "y", "height")):
+        boxes = [box.bounding_box() for box in page.locator(f"#matrix {selector}").all()]
+        for before, after in itertools.pairwise(boxes):
+            assert before[start] + before[end] <= after[start] + 0.5
+
+
+def test_classes_are_sorted_by_a_column(open_page):
+    page = open_page("probe")
+    column = page.locator(".sortable tbody td:nth-child(5)")
+    for state in ("ascending", "descending"):
+        page.locator(".sort").nth(4).click()
+        scores = column.all_inner_texts()
+        assert scores == sorted(scores, reverse=state == "descending")
+        assert page.locator(f'[aria-sort="{state}"]').inner_text().startswith("F1")
+
+
+@pytest.mark.parametrize("name", ["search", "probe", "duplicates"])
+def test_a_tile_opens_larger_and_names_its_file(open_page, name):
+    page = open_page(name)
+    opener = page.locator("figure .open:visible").first
+    uri = opener.locator("xpath=..").get_attribute("title")
+    opener.click()
+    viewer = page.locator("#viewer")
+    assert viewer.is_visible()
+    assert viewer.locator("#viewer-name").inner_text() == uri
+    assert viewer.locator("a").get_attribute("href") == Path(uri).as_uri()
+    page.wait_for_function("document.getElementById('viewer-image').src.startsWith('file:')")
+    page.keyboard.press("ArrowRight")
+    assert viewer.locator("#viewer-name").inner_text() != uri
+    page.keyboard.press("Escape")
+    assert not viewer.is_visible()
+
+
+def test_copies_are_apart_from_near_copies_and_all_are_named(open_page):
+    page = open_page("duplicates")
+    copies = page.locator("#copies .set ul").all_inner_texts()
+    assert any(EVIL in text and "copy.png" in text for text in copies)
+    for text in copies:
+        assert text.count("keep") == 1
+        assert "delete" in text
 
 
 def test_colours_follow_the_system(browser, pages):

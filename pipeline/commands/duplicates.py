@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import os
-import tempfile
+import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from threadpoolctl import threadpool_limits
-
-from beamvec.embeddings import Dataset, find_groups, open_dataset, schema, search
+from beamvec.embeddings import open_dataset
 from beamvec.errors import ArgumentError
-from beamvec.pipeline.terminal import busy, show, show_json
+from beamvec.pipeline.duplicates import Group, Member, count_duplicates, find_duplicates
+from beamvec.pipeline.terminal import busy, show, show_csv, show_json
 from beamvec.pipeline.units import format_size
-
-_IN_MEMORY_BYTES = 2 << 30
-"""Embeddings of more than that are mapped from a temporary file."""
 
 _PRINTED_GROUPS = 20
 _PRINTED_IMAGES = 5
-_SHEET_GROUPS = 100
-_SHEET_IMAGES = 12
+_CSV_COLUMNS = (
+    *("group", "action", "kind", "uri", "kept", "cosine", "copy_of"),
+    *("width", "height", "size_bytes", "sha256"),
+)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,128 +29,64 @@ def run(args: argparse.Namespace) -> int:
     busy("comparing all images")
     dataset = open_dataset(args.dir)
     groups = find_duplicates(dataset, args.threshold)
+    command = f"beamvec duplicates {shlex.quote(args.dir)} --threshold {args.threshold:g} --csv"
     if args.json:
-        show_json({"dataset": args.dir, "threshold": args.threshold, "groups": groups})
+        listed = [asdict(group) for group in groups]
+        show_json({"dataset": args.dir, "threshold": args.threshold, "groups": listed})
+    elif args.csv:
+        show_csv(_CSV_COLUMNS, _list_rows(groups))
     else:
-        show(*_describe(groups, len(dataset), args.threshold))
+        show(*_describe(groups, len(dataset), args.threshold, command))
     if args.html:
-        _write_sheet(args, groups, dataset)
+        from beamvec.pipeline.pages.duplicates import make_page
+        from beamvec.pipeline.pages.page import write_page
+
+        page, note = make_page(dataset, groups, args.threshold, command)
+        write_page(args.html, page, note, beside=args.json or args.csv)
     return 0
 
 
-def find_duplicates(dataset: Dataset, threshold: float) -> list[dict[str, Any]]:
-    """Group a dataset's images.
-
-    Args:
-        dataset: where to look.
-        threshold: images with at least this cosine are in one group, and those with the same
-            bytes always.
-
-    Returns:
-        Groups, the largest first. Each has `images` with `uri`, `row`, `size_bytes`, `copy_of`
-        (the uri of the first image with the same bytes, or None) and `cosine` to the first image
-        of the group, and `kind`, `copies` if all have the same bytes, else `similar`.
-    """
-    columns = [schema.URI, schema.SHA256, schema.SIZE_BYTES]
-    images = dataset.read_metadata(columns).to_pylist()
-    first: dict[str, int] = {}
-    same_as = [first.setdefault(image[schema.SHA256], row) for row, image in enumerate(images)]
-    with _load_vectors(dataset) as vectors:
-        with threadpool_limits(1, "blas"):  # Tiles are compared in threads already.
-            found = find_groups(vectors, threshold, np.array(same_as, np.int64))
-        groups = [_describe_group(rows, images, same_as, vectors) for rows in found]
-    return sorted(groups, key=lambda group: (-len(group["images"]), group["images"][0]["row"]))
+def _list_rows(groups: list[Group]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of the CSV: each image that is kept, then those it stands for."""
+    for number, group in enumerate(groups, 1):
+        for image in group.images:
+            yield (
+                *(number, image.action, image.kind, image.uri, image.kept, image.cosine),
+                image.copy_of,
+                *(image.width, image.height, image.size_bytes, image.sha256),
+            )
 
 
-@contextmanager
-def _load_vectors(dataset: Dataset) -> Iterator[npt.NDArray[np.float32]]:
-    rows = dataset.row_groups[-1].stop if dataset.row_groups else 0  # As the files have them.
-    shape = (rows, dataset.dimension)
-    size = 4 * shape[0] * shape[1]
-    if size <= _IN_MEMORY_BYTES:
-        yield dataset.read_vectors()
-        return
-    with tempfile.TemporaryFile(prefix="beamvec-") as file:
-        try:
-            os.posix_fallocate(file.fileno(), 0, size)  # A full disk is told now, not by a signal.
-            mapped = np.memmap(file, np.float32, "r+", shape=shape)
-        except OSError as error:
-            raise ArgumentError(
-                f"no room for {format_size(size)} of embeddings in {tempfile.gettempdir()} "
-                f"({error.strerror}); set TMPDIR to a folder on a larger disk"
-            ) from error
-        yield dataset.read_vectors(mapped)
-
-
-def _describe_group(
-    rows: list[int],
-    images: list[dict[str, Any]],
-    same_as: list[int],
-    vectors: npt.NDArray[np.float32],
-) -> dict[str, Any]:
-    cosines = search(vectors[rows], vectors[rows[:1]], len(rows))
-    cosine_of = dict(zip(cosines.rows[0].tolist(), cosines.cosines[0].tolist(), strict=True))
-    described = [
-        {
-            "uri": images[row][schema.URI],
-            "row": row,
-            "size_bytes": images[row][schema.SIZE_BYTES],
-            "copy_of": None if same_as[row] == row else images[same_as[row]][schema.URI],
-            "cosine": round(cosine_of[place], 6),
-        }
-        for place, row in enumerate(rows)
-    ]
-    equal = len({same_as[row] for row in rows}) == 1
-    return {"kind": "copies" if equal else "similar", "images": described}
-
-
-def _describe(groups: list[dict[str, Any]], rows: int, threshold: float) -> list[str]:
+def _describe(groups: list[Group], rows: int, threshold: float, command: str) -> list[str]:
     if not groups:
         return [f"no duplicates among {rows:,} images (cosine of at least {threshold:g})"]
-    lines = [_headline(groups, rows, threshold)]
+    lines = [_headline(groups, rows, threshold), f"{_MEANING}; as a list: {command}"]
     for group in groups[:_PRINTED_GROUPS]:
-        shown = group["images"]
-        lines += ["", f"{len(shown):,} {_KINDS[group['kind']]}"]
-        lines += [
-            f"  {image['cosine']:.4f}  {image['uri']}" + ("  (copy)" if image["copy_of"] else "")
-            for image in shown[:_PRINTED_IMAGES]
-        ]
-        if len(shown) > _PRINTED_IMAGES:
-            lines.append(f"  and {len(shown) - _PRINTED_IMAGES:,} more")
+        lines += ["", f"{len(group.images):,} {_KINDS[group.kind]}"]
+        lines += [_describe_member(image) for image in group.images[:_PRINTED_IMAGES]]
+        if len(group.images) > _PRINTED_IMAGES:
+            lines.append(f"  and {len(group.images) - _PRINTED_IMAGES:,} more")
     if len(groups) > _PRINTED_GROUPS:
-        lines += ["", f"and {len(groups) - _PRINTED_GROUPS:,} more groups; --json has them all"]
+        lines += ["", f"and {len(groups) - _PRINTED_GROUPS:,} more groups"]
     return lines
 
 
 _KINDS = {"copies": "copies of one file", "similar": "similar images"}
+_MEANING = "numbers are cosines to the image that would be kept"
 
 
-def _headline(groups: list[dict[str, Any]], rows: int, threshold: float) -> str:
-    members = [image for group in groups for image in group["images"]]
-    copies = [image for image in members if image["copy_of"]]
-    size = format_size(sum(image["size_bytes"] for image in copies))
+def _describe_member(image: Member) -> str:
+    if image.action == "keep":
+        return f"  keep    {image.width} x {image.height}  {image.uri}"
+    return f"  {image.cosine:.4f}  {image.width} x {image.height}  {image.uri}" + (
+        "  (copy)" if image.copy_of else ""
+    )
+
+
+def _headline(groups: list[Group], rows: int, threshold: float) -> str:
+    counted = count_duplicates(groups)
     return (
-        f"{len(members):,} of {rows:,} images are in {len(groups):,} groups (cosine of at least "
-        f"{threshold:g}); {len(copies):,} are copies of others, {size}"
+        f"{counted.members:,} of {rows:,} images are in {len(groups):,} groups (cosine of at least "
+        f"{threshold:g}); {counted.copies:,} are copies of others, {counted.near:,} near copies; "
+        f"without them {format_size(counted.size_bytes)} less"
     )
-
-
-def _write_sheet(args: argparse.Namespace, groups: list[dict[str, Any]], dataset: Dataset) -> None:
-    from beamvec.pipeline.pages.page import render, write_page
-    from beamvec.pipeline.pages.thumbnails import make_thumbnails
-
-    shown = [
-        {**group, "images": group["images"][:_SHEET_IMAGES], "count": len(group["images"])}
-        for group in groups[:_SHEET_GROUPS]
-    ]
-    uris = [image["uri"] for group in shown for image in group["images"]]
-    thumbnails = make_thumbnails(uris, dataset)
-    page = render(
-        "duplicates.html",
-        dataset=args.dir,
-        headline=_headline(groups, len(dataset), args.threshold),
-        groups=shown,
-        more=len(groups) - len(shown),
-        thumbnails=thumbnails,
-    )
-    write_page(args.html, page, thumbnails.describe_missed())

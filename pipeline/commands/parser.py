@@ -272,7 +272,15 @@ def _add_duplicates(commands: _Commands) -> None:
         metavar="C",
         help="images with at least this cosine are similar (%(default)s)",
     )
-    _add_outputs(duplicates, "write a contact sheet of the groups")
+    form = duplicates.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON, with all groups")
+    form.add_argument(
+        "--csv",
+        action="store_true",
+        help="print CSV, an image a row: which to keep, and which to delete in favour of which; "
+        "nothing is deleted",
+    )
+    duplicates.add_argument("--html", metavar="FILE", help="write a contact sheet of the groups")
 
 
 def _add_map(commands: _Commands) -> None:

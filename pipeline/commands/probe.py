@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import os
+import shlex
 import warnings
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from beamvec.embeddings import Dataset, open_dataset, schema
-from beamvec.embeddings.damage import naming_damage
+from beamvec.embeddings import Dataset, open_dataset
 from beamvec.embeddings.vectors import can_multiply
 from beamvec.errors import ArgumentError, DatasetError
 from beamvec.pipeline.commands.classifiers import MAX_CHOICE_ROWS, SEED, Fit, make_classifiers
-from beamvec.pipeline.commands.parser import PARENT_FOLDER
+from beamvec.pipeline.commands.scores import score_classes
 from beamvec.pipeline.commands.search import VERIFY_ADVICE
+from beamvec.pipeline.labels import read_labels
 from beamvec.pipeline.terminal import busy, show, show_json
 
 MAX_ROWS = 20_000
 """Rows that are used of a larger dataset, spread over it: classifiers gain little from more."""
 
 _PRINTED_MISTAKES = 5
-_SHOWN_MISTAKES = 24
-_MAX_SHOWN_CLASSES = 200
+_PRINTED_CLASSES = 3
+_UNSURE = 12
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,18 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(*_describe(content))
     if args.html:
-        _write_page(args, content, dataset)
+        from beamvec.pipeline.pages.page import write_page
+        from beamvec.pipeline.pages.probe import make_page
+
+        page, note = make_page(dataset, content, _name_command(args))
+        write_page(args.html, page, note, beside=args.json)
     return 0
+
+
+def _name_command(args: argparse.Namespace) -> str:
+    """Return the command that lists everything."""
+    flags = ["--labels", args.labels, "--head", args.head, "--folds", str(args.folds), "--json"]
+    return shlex.join(["beamvec", "probe", args.dir, *flags])
 
 
 def choose_sample(dataset: Dataset, labels: str, folds: int) -> Sample:
@@ -79,7 +89,7 @@ def choose_sample(dataset: Dataset, labels: str, folds: int) -> Sample:
         ArgumentError: if there is no such column, or fewer than two classes are left.
     """
     uris = dataset.read_uris()
-    names = _read_labels(dataset, labels, uris)
+    names = read_labels(dataset, labels, uris)
     notes: list[str] = []
     rows = np.array([row for row, name in enumerate(names) if name is not None], np.int64)
     if len(rows) < len(names):
@@ -108,22 +118,6 @@ def choose_sample(dataset: Dataset, labels: str, folds: int) -> Sample:
     )
 
 
-def _read_labels(dataset: Dataset, labels: str, uris: list[str]) -> list[str | None]:
-    if labels == PARENT_FOLDER:
-        return [os.path.basename(os.path.dirname(uri)) or None for uri in uris]
-    own = [name for name in dataset.columns if name not in schema.RESERVED_NAMES]
-    if labels not in own:
-        raise ArgumentError(
-            f"--labels {labels}: the dataset has "
-            + (f"the columns {', '.join(own)}" if own else "no columns of a manifest")
-            + f"; or give {PARENT_FOLDER}"
-        )
-    column = dataset.read_metadata([labels])[labels]
-    with naming_damage(str(dataset)):  # A time may be one that Python has not.
-        values = column.to_pylist()
-    return [None if value is None else str(value) for value in values]
-
-
 def probe(sample: Sample, head: str, folds: int) -> dict[str, Any]:
     """Cross-validate classifiers of scikit-learn on embeddings.
 
@@ -140,8 +134,9 @@ def probe(sample: Sample, head: str, folds: int) -> dict[str, Any]:
     Returns:
         `accuracies`, by classifier, in [0, 1], of each fold; `regularisation`, the `C` of the
         linear head in each fold, None for another head; of the head's predictions `confusion`
-        [classes, classes] with true classes as rows and `mistakes`, the surest first; `classes`,
-        `rows`, `notes`.
+        [classes, classes] with true classes as rows, `per_class`, see `ClassScore`, `mistakes`, the
+        surest first, and `unsure`, up to 12 right ones of each class, the least sure first;
+        `classes`, `rows`, `notes`.
     """
     from sklearn.metrics import accuracy_score, confusion_matrix
     from sklearn.model_selection import StratifiedKFold
@@ -160,8 +155,19 @@ def probe(sample: Sample, head: str, folds: int) -> dict[str, Any]:
             likelihoods[test] = fitted[-1].predict_proba(sample.vectors[test])
         predicted = likelihoods.argmax(axis=1)
         accuracies[name] = [accuracy_score(truth[test], predicted[test]) for _, test in splits]
+    chances = likelihoods[np.arange(len(truth)), predicted]
+    confusion = confusion_matrix(truth, predicted)
+
+    def describe(row: int) -> dict[str, Any]:
+        return {
+            "uri": sample.uris[row],
+            "label": str(classes[truth[row]]),
+            "predicted": str(classes[predicted[row]]),
+            "probability": round(float(chances[row]), 4),
+        }
+
     wrong = np.flatnonzero(predicted != truth)
-    surest = wrong[np.argsort(-likelihoods[wrong, predicted[wrong]], kind="stable")]
+    surest = wrong[np.argsort(-chances[wrong], kind="stable")]
     return {
         "head": head,
         "folds": folds,
@@ -171,17 +177,21 @@ def probe(sample: Sample, head: str, folds: int) -> dict[str, Any]:
         "chance": float(np.bincount(truth).max() / len(truth)),
         "accuracies": accuracies,
         "regularisation": [one[-1].C for one in fitted] if head == "linear" else None,
-        "confusion": confusion_matrix(truth, predicted).tolist(),
-        "mistakes": [
-            {
-                "uri": sample.uris[row],
-                "label": str(classes[truth[row]]),
-                "predicted": str(classes[predicted[row]]),
-                "probability": round(float(likelihoods[row, predicted[row]]), 4),
-            }
-            for row in surest
-        ],
+        "confusion": confusion.tolist(),
+        "per_class": [asdict(score) for score in score_classes(confusion, classes.tolist())],
+        "mistakes": [describe(row) for row in surest],
+        "unsure": [describe(row) for row in _find_unsure(truth, predicted, chances)],
     }
+
+
+def _find_unsure(
+    truth: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], chances: npt.NDArray[Any]
+) -> list[int]:
+    """Return the rows that are right by the least, some of each class."""
+    right = np.flatnonzero(predicted == truth)
+    ordered = right[np.lexsort((chances[right], truth[right]))]
+    _, starts = np.unique(truth[ordered], return_index=True)
+    return [row for rows in np.split(ordered, starts[1:]) for row in rows[:_UNSURE].tolist()]
 
 
 def _fit_quietly(fit: Fit, vectors: npt.NDArray[np.float32], truth: npt.NDArray[np.int64]) -> Any:
@@ -231,6 +241,10 @@ def _describe(result: dict[str, Any]) -> list[str]:
     ]
     chosen = describe_regularisation(result)
     lines += [chosen] if chosen else []
+    scores = sorted(result["per_class"], key=lambda score: score["f1"])
+    weakest = ", ".join(f"{one['label']} {one['f1']:.2f}" for one in scores[:_PRINTED_CLASSES])
+    mean = np.mean([score["f1"] for score in scores])
+    lines.append(f"F1 of {result['head']}: {mean:.3f} on average over classes; weakest {weakest}")
     mistakes = result["mistakes"][:_PRINTED_MISTAKES]
     if mistakes:
         lines.append(f"the surest of {len(result['mistakes']):,} mistakes of {result['head']}")
@@ -238,23 +252,3 @@ def _describe(result: dict[str, Any]) -> list[str]:
         f"  {m['uri']}  {m['label']}, taken for {m['predicted']} ({m['probability']:.2f})"
         for m in mistakes
     ]
-
-
-def _write_page(args: argparse.Namespace, result: dict[str, Any], dataset: Dataset) -> None:
-    from beamvec.pipeline.pages.page import render, write_page
-    from beamvec.pipeline.pages.thumbnails import make_thumbnails
-
-    mistakes = result["mistakes"][:_SHOWN_MISTAKES]
-    shown = len(result["classes"]) <= _MAX_SHOWN_CLASSES
-    thumbnails = make_thumbnails([mistake["uri"] for mistake in mistakes], dataset)
-    page = render(
-        "probe.html",
-        drawn=shown,
-        dataset=args.dir,
-        result=result,
-        accuracies=describe_accuracies(result),
-        regularisation=describe_regularisation(result),
-        mistakes=mistakes,
-        thumbnails=thumbnails,
-    )
-    write_page(args.html, page, thumbnails.describe_missed())

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import math
+import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,16 +16,17 @@ from beamvec.pipeline.commands.inspect import SAMPLED_GROUPS, describe_dataset
 from beamvec.pipeline.commands.search import find_nearest
 from beamvec.pipeline.commands.summary import (
     RANDOM_WEIGHTS,
-    failures_folder,
     seconds_by_step,
 )
+from beamvec.pipeline.pages.failures import count_unlisted, list_causes
+from beamvec.pipeline.pages.label_counts import count_labels
 from beamvec.pipeline.pages.map import make_map
 from beamvec.pipeline.pages.map_sample import Sample, read_sample, spread
 from beamvec.pipeline.pages.page import as_json, render, require_extra, write_page
-from beamvec.pipeline.pages.thumbnails import make_thumbnails
+from beamvec.pipeline.pages.thumbnails import Thumbnails, make_thumbnails
+from beamvec.pipeline.speed import measure_speed
 from beamvec.pipeline.terminal import busy
 from beamvec.pipeline.units import format_duration, format_size
-from beamvec.transforms.records.causes import name_cause
 
 SAMPLE_ROWS = 20_000
 """Rows that charts and map are made of, spread over the dataset."""
@@ -34,29 +34,7 @@ SAMPLE_ROWS = 20_000
 _MAP_PICTURES = 500
 _SAMPLES = 8
 _NEIGHBOURS = 6
-_EXAMPLES = 3
 _BINS = 24
-_POINTS = 60
-_CHUNKS_A_POINT = 2
-_FAILURE_COLUMNS = (schema.URI, schema.STAGE, schema.ERROR_TYPE, schema.MESSAGE)
-
-
-class _Example(NamedTuple):
-    """An image that could not be embedded, and why."""
-
-    uri: str
-    message: str
-
-
-@dataclass(frozen=True)
-class _FailureKind:
-    """How often an error came up, with some examples."""
-
-    stage: str
-    error_type: str
-    cause: str
-    count: int
-    examples: list[_Example]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -76,7 +54,9 @@ def make_report(dataset: Dataset) -> tuple[str, str]:
     busy("looking for neighbours")
     samples = _find_samples(dataset, sample)
     shown = [match["uri"] for each in samples for match in each["matches"]]
-    failures = _describe_failures(dataset)
+    failures = list_causes(dataset)
+    links = Thumbnails()
+    links.link([image.uri for cause in failures for image in cause.images], dataset)
     thumbnails = make_thumbnails([*(each["query"] for each in samples), *shown], dataset)
     map_ = make_map(dataset, sample, _MAP_PICTURES)
     page = render(
@@ -93,7 +73,10 @@ def make_report(dataset: Dataset) -> tuple[str, str]:
         throughput=_chart_throughput(run),
         effort=[(step, round(spent, 1)) for step, spent in seconds_by_step(run.timings).items()],
         failures=failures,
-        failures_folder=failures_folder(str(dataset)),
+        failures_unlisted=count_unlisted(dataset, failures),
+        failures_command=shlex.join(["beamvec", "failures", str(dataset), "--csv"]),
+        links=links,
+        labels=count_labels(dataset),
         sampled=len(sample.rows),
         formats=Counter(sample.metadata[schema.FORMAT].to_pylist()).most_common(),
         sizes=_chart_sizes(sample),
@@ -131,16 +114,10 @@ def _find_samples(dataset: Dataset, sample: Sample) -> list[dict[str, Any]]:
 
 
 def _chart_throughput(run: RunRecord) -> dict[str, Sequence[float]]:
-    images, interval_s = run.throughput.images, max(1, run.throughput.interval_s)
-    # Chunks are finished one by one: an interval without some of them says nothing.
-    points = min(_POINTS, max(1, run.counts.chunks // _CHUNKS_A_POINT))
-    joined = max(1, math.ceil(len(images) / points))
-    starts = range(0, len(images), joined)
-    sums = [sum(images[start : start + joined]) for start in starts]
-    spans_s = [interval_s * min(joined, len(images) - start) for start in starts]
+    speed = measure_speed(run)
     return {
-        "edges": [interval_s * start for start in starts] + [interval_s * len(images)],
-        "values": [round(count / span, 1) for count, span in zip(sums, spans_s, strict=True)],
+        "edges": [0.0, *(part.middle_s + part.width_s / 2 for part in speed)],
+        "values": [part.images_per_s for part in speed],
     }
 
 
@@ -150,23 +127,3 @@ def _chart_sizes(sample: Sample) -> dict[str, Sequence[float]]:
     )
     counts, edges = np.histogram(sides, _BINS)
     return {"edges": edges.round(1).tolist(), "values": counts.tolist()}
-
-
-def _describe_failures(dataset: Dataset) -> list[_FailureKind]:
-    """Return failures by kind, the most frequent first, with examples of each."""
-    kinds = {
-        (each.stage, each.error_type, each.cause): _FailureKind(
-            each.stage, each.error_type, each.cause, each.count, []
-        )
-        for each in dataset.run.sort_failures()
-    }
-    for file in dataset.failure_files:
-        if all(len(kind.examples) >= min(_EXAMPLES, kind.count) for kind in kinds.values()):
-            break
-        for row in file.read(_FAILURE_COLUMNS).to_pylist():
-            key = row[schema.STAGE], row[schema.ERROR_TYPE]
-            # Records of earlier versions know no causes.
-            kind = kinds.get((*key, name_cause(row[schema.MESSAGE]))) or kinds.get((*key, ""))
-            if kind and len(kind.examples) < _EXAMPLES:
-                kind.examples.append(_Example(row[schema.URI], row[schema.MESSAGE]))
-    return list(kinds.values())

@@ -202,4 +202,4 @@ def _write_sheet(args: argparse.Namespace, results: list[dict[str, Any]], datase
     thumbnails = make_thumbnails([*uris, *(args.uri or ())], dataset)
     thumbnails.add(args.image or ())
     page = render("search.html", dataset=args.dir, results=results, thumbnails=thumbnails)
-    write_page(args.html, page, thumbnails.describe_missed())
+    write_page(args.html, page, thumbnails.describe_missed(), beside=args.json)

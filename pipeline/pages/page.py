@@ -12,7 +12,7 @@ from typing import Any
 
 from beamvec import __version__
 from beamvec.errors import ArgumentError
-from beamvec.pipeline.terminal import show
+from beamvec.pipeline.terminal import show, warn
 from beamvec.pipeline.units import format_duration, format_size
 from beamvec.transforms.files import storage
 
@@ -38,8 +38,8 @@ def render(template: str, scripts: Sequence[str] = (), **values: Any) -> str:
         .render(
             **values,
             version=__version__,
-            style=_read("style.css"),
-            scripts=[_Script(_read(script)) for script in scripts],
+            style=_read("style.css") + _read("judging.css"),
+            scripts=[_Script(_read(script)) for script in ("viewer.js", *scripts)],
         )
     )
     return text
@@ -64,8 +64,15 @@ def as_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def write_page(path: str, html: str, note: str = "") -> None:
+def write_page(path: str, html: str, note: str = "", *, beside: bool = False) -> None:
     """Write a page, whole or not at all, and say so; the note is what else is to be known of it.
+
+    Args:
+        path: the file.
+        html: its content.
+        note: empty for none.
+        beside: whether standard output holds a list for another program, and this is told on
+            standard error.
 
     Raises:
         ArgumentError: if it cannot be written.
@@ -75,7 +82,8 @@ def write_page(path: str, html: str, note: str = "") -> None:
     except OSError as error:
         raise ArgumentError(f"cannot write {path}: {error}") from error
     size = format_size(len(html.encode("utf-8", "replace")))
-    show(f"wrote {path} ({size})", *([note] if note else []))
+    tell = warn if beside else show
+    tell(f"wrote {path} ({size})", *([note] if note else []))
 
 
 @functools.cache
@@ -90,6 +98,8 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters["name"] = name_of
+    environment.filters["short"] = short_name_of
+    environment.filters["breakable"] = _let_break
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["number"] = _format_number
     environment.filters["size"] = format_size
@@ -113,6 +123,24 @@ def _format_number(value: float) -> str:
     ('12,345', '0.25', '3')
     """
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def short_name_of(uri: str) -> str:
+    """Return the last two parts of a path or URI, by which people tell images apart.
+
+    >>> short_name_of("s3://bucket/train/cat/1.jpg"), short_name_of("a.tar#cat/1.jpg")
+    ('cat/1.jpg', 'a.tar#cat/1.jpg')
+    >>> short_name_of("https://host/1.jpg"), short_name_of("/1.jpg")
+    ('host/1.jpg', '1.jpg')
+    """
+    return "/".join(part for part in uri.rstrip("/").rsplit("/", 2)[-2:] if part) or uri
+
+
+def _let_break(name: str) -> Any:
+    """Let a browser break the line of a name after a slash rather than anywhere; escaped."""
+    from markupsafe import Markup
+
+    return Markup("/<wbr>").join(name.split("/"))
 
 
 _FOLDER = Path(__file__).parent / "templates"

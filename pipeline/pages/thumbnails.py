@@ -11,7 +11,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from beamvec.embeddings import Dataset
+from beamvec.pipeline.labels import find_labels
 from beamvec.pipeline.originals import Originals, UnfitError, count_reasons
+from beamvec.pipeline.pages.links import find_links
 from beamvec.pipeline.terminal import busy
 from beamvec.transforms.decoding.pool import DecoderError, DecoderPool, SharedPool
 from beamvec.transforms.decoding.resize import Resizing
@@ -30,11 +32,15 @@ class Thumbnails(dict[str, str]):
 
     Attributes:
         missed: why the others have none, by uri.
+        links: where a browser finds the images themselves, as far as it can, by uri.
+        labels: their labels, as text, by uri; empty for a dataset without a column of labels.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.missed: dict[str, str] = {}
+        self.links: dict[str, str] = {}
+        self.labels: dict[str, str] = {}
 
     def add(
         self, uris: Sequence[str], originals: Originals | None = None, size: int = THUMBNAIL_SIZE
@@ -52,6 +58,11 @@ class Thumbnails(dict[str, str]):
         seen = originals.see(uris, lambda _, data: _make_thumbnail(data, size, pool))
         self.update(seen.made)
         self.missed.update(seen.missed)
+        self.links.update(find_links(uris, originals))
+
+    def link(self, uris: Sequence[str], dataset: Dataset) -> None:
+        """Find links to images of a dataset that have no picture."""
+        self.links.update(find_links(uris, Originals(dataset)))
 
     def describe_missed(self) -> str:
         """Say how many images have no picture, and why; empty if all have one."""
@@ -68,6 +79,8 @@ def make_thumbnails(
     """Return the thumbnails of images of a dataset, see `Thumbnails.add`."""
     thumbnails = Thumbnails()
     thumbnails.add(uris, Originals(dataset, within_s=_WITHIN_S), size)
+    if dataset is not None:
+        thumbnails.labels.update(find_labels(dataset, uris))
     return thumbnails
 
 
