@@ -56,7 +56,7 @@ def place(photos: Path, model_path: str) -> Iterator[Path]:
 def run(place: Path, output: Path, script: str) -> subprocess.CompletedProcess:
     """Run `beamvec extract` in a shell."""
     flags = ["--input", place / "photos", "--model", place / "model", "--output", output]
-    command = [sys.executable, "-m", "beamvec", "extract", *map(str, flags)]
+    command = [sys.executable, "-m", "beamvec", "extract", "--quiet", *map(str, flags)]
     return subprocess.run(
         ["bash", "-c", script, "bash", *command],
         cwd=place,
