@@ -144,7 +144,7 @@ def _chart_run(run: RunRecord) -> dict[str, Any]:
     seconds = seconds_by_step(run.timings)
     return {
         "throughput": {
-            "x": [part.middle_s for part in speed],
+            "x": [part.start_s + part.width_s / 2 for part in speed],
             "y": [part.images_per_s for part in speed],
             "width": [part.width_s for part in speed],
         },

@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,23 +24,23 @@ def require_extra(package: str) -> None:
 
 
 def render(
-    template: str, charts: dict[str, Any] | None = None, script: str = "", **values: Any
+    template: str, charts: dict[str, Any] | None = None, scripts: Sequence[str] = (), **values: Any
 ) -> str:
     """Fill a template of `templates/`; what is filled in is escaped.
 
     Args:
         template: the file's name.
         charts: data of the page's charts, for its script. Pages with charts carry Plotly.
-        script: another script of `templates/` that the page needs.
+        scripts: files of `templates/` that the page runs beside.
         values: what the template asks for.
     """
     require_extra("jinja2")
-    scripts = [_read("viewer.js"), *([_read(script)] if script else [])]
+    texts = [_read(script) for script in ("viewer.js", *scripts)]
     if charts is not None:
         require_extra("plotly")
         from plotly.offline import get_plotlyjs
 
-        scripts += [get_plotlyjs(), _read("charts.js")]
+        texts += [get_plotlyjs(), _read("charts.js")]
     text: str = (
         _environment()
         .get_template(template)
@@ -47,7 +48,7 @@ def render(
             **values,
             version=__version__,
             style=_read("style.css") + _read("judging.css"),
-            scripts=[_Script(script) for script in scripts],
+            scripts=[_Script(text) for text in texts],
             charts=None if charts is None else as_json(charts),
         )
     )
