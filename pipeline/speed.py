@@ -19,12 +19,12 @@ class Speed(NamedTuple):
     """Images a second over a part of a run.
 
     Attributes:
-        middle_s: the middle of the part, in seconds into the run.
+        start_s: when the part begins, in seconds into the run.
         width_s: how long it is.
         images_per_s: finished in it.
     """
 
-    middle_s: float
+    start_s: int
     width_s: int
     images_per_s: float
 
@@ -42,7 +42,7 @@ def measure_speed(run: RunRecord) -> list[Speed]:
     parts = [images[start : start + joined] for start in range(0, len(images), joined)]
     return [
         Speed(
-            interval_s * (i * joined + len(part) / 2),
+            interval_s * i * joined,
             interval_s * len(part),
             round(float(part.sum()) / (interval_s * len(part)), 1),
         )

@@ -230,6 +230,31 @@ def test_the_probe_takes_labels_from_a_column_and_says_what_it_leaves_out(
     assert "a probe needs two" in capsys.readouterr().err
 
 
+def test_a_page_of_the_probe_stays_small_and_counts_what_it_leaves_out(
+    folder, model_path, tmp_path, monkeypatch, capsys
+):
+    files = sorted(folder.glob("class*/*0*.png"))
+    lines = ["uri,label", *(f"{file},label {i % 3}" for i, file in enumerate(files))]
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    out, page = str(tmp_path / "d"), tmp_path / "p.html"
+    flags = ["--manifest", str(tmp_path / "m.csv"), "--output", out]
+    assert main(["extract", "--model", model_path, *flags]) == 0
+    command = ["probe", out, "--labels", "label", "--folds", "3"]
+    mistakes = len(run_json(capsys, *command)["mistakes"])
+    assert mistakes > 6
+    limits = {"_MISTAKES": 5, "_PICTURES": 4, "_UNSURE_PICTURES": 2, "_MATRIX_CLASSES": 2}
+    for name, value in {**limits, "_PAIRS_WITHOUT_MATRIX": 1, "_SCORED_CLASSES": 2}.items():
+        monkeypatch.setattr(f"beamvec.pipeline.pages.probe.{name}", value)
+    assert main([*command, "--html", str(page)]) == 0
+    html = page.read_text()
+    assert html.count("<figure") == 5 + 2
+    assert html.count('src="data:image') == 4 + 2
+    assert f"{mistakes - 5} mistakes more are not on this page" in html
+    assert "3 classes are too many for a matrix" in html
+    assert f"beamvec probe {out} --labels label --head linear --folds 3 --json" in html
+    assert "and 1 more; <code>" in html
+
+
 def test_duplicates_tells_copies_from_similar_images(made, folder, capsys):
     found = run_json(capsys, "duplicates", made, "--threshold", "1")["groups"]
     (group,) = (group for group in found if group["kind"] == "copies")

@@ -116,7 +116,7 @@ def _find_samples(dataset: Dataset, sample: Sample) -> list[dict[str, Any]]:
 def _chart_throughput(run: RunRecord) -> dict[str, Sequence[float]]:
     speed = measure_speed(run)
     return {
-        "edges": [0.0, *(part.middle_s + part.width_s / 2 for part in speed)],
+        "edges": [0.0, *(part.start_s + part.width_s for part in speed)],
         "values": [part.images_per_s for part in speed],
     }
 

@@ -99,6 +99,7 @@ def _environment() -> Any:
     )
     environment.filters["name"] = name_of
     environment.filters["short"] = short_name_of
+    environment.filters["middle"] = _cut_middle
     environment.filters["breakable"] = _let_break
     environment.filters["count"] = lambda number: f"{number:,}"
     environment.filters["number"] = _format_number
@@ -134,6 +135,15 @@ def short_name_of(uri: str) -> str:
     ('host/1.jpg', '1.jpg')
     """
     return "/".join(part for part in uri.rstrip("/").rsplit("/", 2)[-2:] if part) or uri
+
+
+def _cut_middle(name: str, most: int = 22) -> str:
+    """Leave out the middle of a long name: what tells it from others is often at its end.
+
+    >>> _cut_middle("class number 1"), _cut_middle("a very long name of class number 1")
+    ('class number 1', 'a very long…ss number 1')
+    """
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2) :]}"
 
 
 def _let_break(name: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from beamvec.embeddings import Dataset
 from beamvec.pipeline.commands.probe import describe_accuracies, describe_regularisation
-from beamvec.pipeline.commands.scores import list_confusions
+from beamvec.pipeline.commands.scores import Confusion, list_confusions
 from beamvec.pipeline.pages.page import render
 from beamvec.pipeline.pages.thumbnails import make_thumbnails
 
@@ -37,41 +37,48 @@ def make_page(dataset: Dataset, result: dict[str, Any], command: str) -> tuple[s
         result: of `probe`, with `dataset` and `labels`.
         command: lists everything.
     """
-    number = {name: i for i, name in enumerate(result["classes"])}
-    mistakes, unsure = (_number(result[name], number) for name in ("mistakes", "unsure"))
-    drawn = _take_turns(mistakes, _FIRST, _PICTURES) + _take_turns(unsure, 0, _UNSURE_PICTURES)
-    thumbnails = make_thumbnails([image["uri"] for image in drawn], dataset)
-    shown_mistakes = mistakes[:_MISTAKES]
-    shown_unsure = [image for image in unsure if image in drawn]
-    thumbnails.link([image["uri"] for image in (*shown_mistakes, *shown_unsure)], dataset)
+    mistakes, unsure = (_number(result[name], result["classes"]) for name in ("mistakes", "unsure"))
+    drawn = _take_turns(mistakes, _FIRST, _PICTURES)
+    drawn_unsure = _take_turns(unsure, 0, _UNSURE_PICTURES)
+    thumbnails = make_thumbnails([image["uri"] for image in (*drawn, *drawn_unsure)], dataset)
     thumbnails.labels.clear()  # Notes say what an image is, and what it was taken for.
-    cells = list_confusions(np.array(result["confusion"]))
-    has_matrix = len(number) <= _MATRIX_CLASSES
-    pairs = sorted((cell for cell in cells if not cell.is_right), key=lambda cell: -cell.count)
+    thumbnails.link([image["uri"] for image in mistakes[:_MISTAKES]], dataset)
     page = render(
         "probe.html",
-        ["probe.js"],
+        scripts=["probe.js"],
         dataset=result["dataset"],
         result=result,
         accuracies=describe_accuracies(result),
         regularisation=describe_regularisation(result),
-        scores=_list_scores(result, pairs)[:_SCORED_CLASSES],
         means=_average(result["per_class"]),
-        matrix=_list_rows(result, cells) if has_matrix else [],
-        numbered=len(number) <= _NUMBERED_CLASSES,
-        pairs=pairs[: _PAIRS if has_matrix else _PAIRS_WITHOUT_MATRIX],
-        more_pairs=len(pairs),
-        mistakes=shown_mistakes,
-        unsure=shown_unsure,
+        mistakes=mistakes[:_MISTAKES],
+        unsure=drawn_unsure,
         first=_FIRST,
         command=command,
         thumbnails=thumbnails,
+        **_describe_confusion(result),
     )
     return page, thumbnails.describe_missed()
 
 
-def _number(images: Sequence[dict[str, Any]], number: dict[str, int]) -> list[dict[str, Any]]:
+def _describe_confusion(result: dict[str, Any]) -> dict[str, Any]:
+    """Return what the template shows of the matrix, as far as there is room."""
+    cells = list_confusions(np.array(result["confusion"]))
+    pairs = sorted((cell for cell in cells if not cell.is_right), key=lambda cell: -cell.count)
+    classes = len(result["classes"])
+    has_matrix = classes <= _MATRIX_CLASSES
+    return {
+        "scores": _list_scores(result, pairs)[:_SCORED_CLASSES],
+        "matrix": _list_rows(result, cells) if has_matrix else [],
+        "numbered": classes <= _NUMBERED_CLASSES,
+        "pairs": pairs[: _PAIRS if has_matrix else _PAIRS_WITHOUT_MATRIX],
+        "all_pairs": len(pairs),
+    }
+
+
+def _number(images: Sequence[dict[str, Any]], classes: Sequence[str]) -> list[dict[str, Any]]:
     """Add the numbers of the classes."""
+    number = {name: i for i, name in enumerate(classes)}
     return [
         {**image, "true": number[image["label"]], "taken": number[image["predicted"]]}
         for image in images
@@ -94,19 +101,16 @@ def _take_turns(images: Sequence[dict[str, Any]], first: int, most: int) -> list
     return [images[place] for _, place in sorted(ranked)[:most]]
 
 
-def _list_scores(result: dict[str, Any], pairs: Sequence[Any]) -> list[dict[str, Any]]:
+def _list_scores(result: dict[str, Any], pairs: Sequence[Confusion]) -> list[dict[str, Any]]:
     """Return the scores of each class, and what it is taken for most often."""
-    classes = result["classes"]
-    worst: dict[int, Any] = {}
-    for pair in pairs:
-        worst.setdefault(pair.row, pair)
+    classes, worst = result["classes"], {pair.row: pair for pair in reversed(pairs)}
     return [
-        {**score, "row": row, "taken_for": _name_worst(worst.get(row), classes)}
+        {**score, "taken_for": _name_worst(worst.get(row), classes)}
         for row, score in enumerate(result["per_class"])
     ]
 
 
-def _name_worst(pair: Any, classes: Sequence[str]) -> str:
+def _name_worst(pair: Confusion | None, classes: Sequence[str]) -> str:
     return f"{classes[pair.column]} ({pair.count:,})" if pair else ""
 
 
@@ -116,9 +120,11 @@ def _average(scores: Sequence[dict[str, Any]]) -> dict[str, float]:
     return {name: float(np.mean([score[name] or 0.0 for score in scores])) for name in names}
 
 
-def _list_rows(result: dict[str, Any], cells: Sequence[Any]) -> list[list[Any]]:
+def _list_rows(result: dict[str, Any], cells: Sequence[Confusion]) -> list[list[Confusion | None]]:
     """Return the matrix by rows, None where a cell is empty."""
-    rows: list[list[Any]] = [[None] * len(result["classes"]) for _ in result["classes"]]
+    rows: list[list[Confusion | None]] = [
+        [None] * len(result["classes"]) for _ in result["classes"]
+    ]
     for cell in cells:
         rows[cell.row][cell.column] = cell
     return rows

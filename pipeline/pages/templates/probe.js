@@ -19,7 +19,7 @@
   };
 
   const counts = (selector) => sum([...matrix.querySelectorAll(selector)].map(({ dataset }) => Number(dataset.n)));
-  const name = (number) => matrix?.querySelector(`tbody button[data-true="${number}"]`).textContent;
+  const name = (number) => matrix?.querySelector(`tbody th [data-true="${number}"]`).title;
 
   const describe = (button) => {
     const { true: row, taken: column, n } = button.dataset;
