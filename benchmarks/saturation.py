@@ -7,8 +7,10 @@ and sleep 1/500 s instead of decoding one, and a model that sleeps and computes 
 sixteen worker threads. All else is a run of `beamvec extract`, from listing to writing, of 224 x
 224 pixels and 2,048 numbers an image. What the parent process itself computes for an image sets the
 limit: Python lets one thread of it compute at a time, so that it takes no more images a second than
-fit into one second of its CPU time. Where there are few cores, the decoders' own work competes with
-it, and the measured rate lies below that.
+fit into one second of that. What copying pixels and making chunk files takes does not count for it,
+as numpy, Arrow and SHA-256 let go of Python's lock. Where there are few cores, all of it and the
+decoders' own work compete for them, and the measured rate lies below the limit. Merging the chunk
+files comes after, a part by a thread.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import functools
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,8 +54,9 @@ def run(setup: Setup) -> Report:
     if rounds:
         report.add("images", "images/s", [each["rate"] for each in rounds])
         report.add("the parent's CPU", "us/image", [each["cpu_us"] for each in rounds])
-        limits = [1e6 / each["cpu_us"] for each in rounds]
-        report.add("limit: all of it on one core", "images/s", limits, Goal(">=", 6_000))
+        report.add("of it without Python's lock", "us/image", [each["free_us"] for each in rounds])
+        limits = [1e6 / (each["cpu_us"] - each["free_us"]) for each in rounds]
+        report.add("limit: the rest on one core", "images/s", limits, Goal(">=", 6_000))
     return report
 
 
@@ -102,6 +106,7 @@ def measure(listed: str, model: str, output: str) -> dict[str, float]:
     launch.SharedPool = functools.partial(  # type: ignore[misc]
         launch.SharedPool, count=_CORES, decoder="saturation:decode"
     )
+    freed = _time_unlocked()
     engine = ENGINES["tensorflow"]
     ENGINES["tensorflow"] = dataclasses.replace(engine, compile=_compile)
     marks = trial.Marks()
@@ -114,7 +119,37 @@ def measure(listed: str, model: str, output: str) -> dict[str, float]:
     start, end = steady
     images = end.done - start.done
     rate = images / (end.seconds - start.seconds)
-    return {"rate": rate, "cpu_us": (end.cpu_s - start.cpu_s) / images * 1e6}
+    return {
+        "rate": rate,
+        "cpu_us": (end.cpu_s - start.cpu_s) / images * 1e6,
+        "free_us": sum(freed) / marks.points[-1].done * 1e6,
+    }
+
+
+def _time_unlocked() -> list[float]:
+    """Have the calls timed that copy pixels, and make chunk files.
+
+    Returns:
+        The seconds of CPU time of each such call, to be filled.
+    """
+    from beamvec.transforms.decoding.reading import ImageFile
+    from beamvec.transforms.output import chunk_files
+
+    seconds: list[float] = []
+
+    def timed(call: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(call)
+        def run_timed(*args: Any) -> Any:
+            start = time.thread_time()
+            result = call(*args)
+            seconds.append(time.thread_time() - start)
+            return result
+
+        return run_timed
+
+    ImageFile.keep = timed(ImageFile.keep)  # type: ignore[method-assign]
+    chunk_files.seal_chunk = timed(chunk_files.seal_chunk)
+    return seconds
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,11 @@ for _package in ("apache_beam", "openvino"):
         importlib.import_module(_package)
 
 SHARED = Path(os.environ.get("BEAMVEC_SHARED", Path(__file__).parents[2] / "shared"))
+BROWSER = os.environ.get("BEAMVEC_CHROMIUM") or shutil.which("chromium")
+FLAGS = (
+    "--no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync".split()
+)
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +78,19 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"needs the photographs and the model of {SHARED} (BEAMVEC_SHARED)")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, started once for a module."""
+    if not BROWSER:
+        pytest.skip("needs Chromium on the path, or BEAMVEC_CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

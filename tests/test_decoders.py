@@ -20,11 +20,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 
 import samples
 from beamvec.transforms.decoding.decode import decode_chunk
-from beamvec.transforms.decoding.decoder import CRASHED, TIMED_OUT, DecoderDiedError
+from beamvec.transforms.decoding.decoder import CRASHED, TIMED_OUT, Decoder, DecoderDiedError
 from beamvec.transforms.decoding.limits import Limits
 from beamvec.transforms.decoding.messages import Answer, Message, Request, Signal, receive, send
 from beamvec.transforms.decoding.outcome import Cause, Outcome
@@ -35,6 +34,7 @@ from beamvec.transforms.decoding.process import decode_file
 from beamvec.transforms.decoding.reading import ImageFile, read_file
 from beamvec.transforms.decoding.resize import Resizing
 from beamvec.transforms.decoding.retries import decode_with_retries
+from beamvec.transforms.decoding.shared import PixelMemory, create_shared_file
 from beamvec.transforms.files.readers import FILES
 from beamvec.transforms.files.storage import ReadResult
 from beamvec.transforms.records.chunks import Chunk
@@ -562,10 +562,10 @@ seconds = st.floats(0, 1e4)
 
 
 @st.composite
-def outcomes(draw: st.DrawFn, size: int) -> Outcome:
+def outcomes(draw: st.DrawFn) -> Outcome:
     image = error = None
     if draw(st.booleans()):
-        pixels = draw(arrays(np.uint8, (size, size, 3)))
+        pixels = np.empty((0, 0, 3), np.uint8)  # They do not go by messages.
         image = DecodedImage(pixels, *draw(st.tuples(st.integers(1), st.integers(1), st.text())))
     else:
         error = Cause(*draw(st.tuples(st.sampled_from(["read", "decode"]), *[st.text()] * 2)))
@@ -580,7 +580,7 @@ def messages(draw: st.DrawFn) -> Message:
     request = Request(
         Resizing(size, draw(st.sampled_from(["crop", "pad"]))), draw(st.lists(contents))
     )
-    answer = Answer(size, draw(st.lists(outcomes(size), max_size=4)))
+    answer = Answer(draw(st.lists(outcomes(), max_size=4)))
     return draw(st.sampled_from([request, Signal("ready"), Signal("turn"), answer]))
 
 
@@ -603,9 +603,48 @@ def test_messages_arrive_as_they_were_sent(sent):
         with pytest.raises(EOFError):
             receive(stream)
     assert list(map(without_pixels, received)) == list(map(without_pixels, sent))
-    for before, after in zip(sent, received, strict=True):
-        if isinstance(before, Answer):
-            assert before.body() == after.body()
+
+
+def test_pixels_of_one_answer_survive_the_next(pool):
+    """They lie in memory that the decoder uses again, and that grows with larger requests."""
+    expected, found = [], []
+    for count, size in ((1, 8), (3, 8), (2, 40), (1, 9), (64, 40)):
+        files = [samples.encode(samples.make_image(i), "JPEG") for i in range(count)]
+        resizing = Resizing(size, "stretch")
+        expected += [decode_image(file, resizing).pixels for file in files]
+        found += [each.image.pixels for each in pool.decode_parcel(sources(*files), resizing)]
+    assert len(found) == 71
+    assert all(map(np.array_equal, expected, found))
+
+
+def test_pixels_of_large_models_go_in_small_parcels(photos, monkeypatch):
+    """The memory that a decoder shares does not grow with the number of files."""
+    asked = []
+    ask = Decoder.ask
+    monkeypatch.setattr(
+        Decoder,
+        "ask",
+        lambda self, request, turn: asked.append(len(request.files)) or ask(self, request, turn),
+    )
+    refs = tuple(ImageRef(str(file)) for file in sorted((photos / "group0").glob("*.jpg")))
+    pool = DecoderPool(1)
+    with ThreadPoolExecutor(2) as threads:
+        decode_chunk(Chunk(0, 0, "", refs * 8), Resizing(1600, "stretch"), threads, pool)
+    pool.close()
+    assert max(asked) == 2
+    assert sum(asked) == 8 * len(refs)
+
+
+def test_a_decoder_cannot_take_memory_away_from_its_parent():
+    """To read what is gone would end the parent, by SIGBUS."""
+    descriptor = create_shared_file()
+    memory = PixelMemory(descriptor)
+    memory.view(1, 8)
+    if hasattr(os, "memfd_create"):
+        with pytest.raises(PermissionError):
+            os.ftruncate(descriptor, 0)
+    memory.close()
+    memory.close()
 
 
 def test_a_process_loads_neither_beam_nor_pyarrow():

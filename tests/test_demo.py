@@ -22,10 +22,11 @@ def test_photographs_come_with_packages_and_get_views(tmp_path, capsys):
     found = demo.find_photographs()
     assert len(found) >= 18
     folder = Path(demo.write_photographs(tmp_path / "photographs"))
-    assert "three views made of it" in capsys.readouterr().out
-    assert len(list(folder.iterdir())) == 4 * len(found)
-    for view in ("", "-left", "-right", "-dusk"):
-        assert max(Image.open(folder / f"chelsea{view}.jpg").size) <= 640
+    assert "four views made of it" in capsys.readouterr().out
+    assert len(list(folder.iterdir())) == len(found)
+    assert len(list(folder.rglob("*.jpg"))) == 5 * len(found)
+    for view in ("whole", "left", "right", "middle", "dusk"):
+        assert max(Image.open(folder / "chelsea" / f"{view}.jpg").size) <= 640
 
 
 def test_photographs_that_are_not_installed_are_named(monkeypatch, capsys, tmp_path):
@@ -42,6 +43,7 @@ def test_views_are_parts_of_the_photograph():
     views = {name: np.asarray(v) for name, v in demo.make_views(Image.fromarray(pixels)).items()}
     np.testing.assert_array_equal(views["left"], pixels[:, :20])
     np.testing.assert_array_equal(views["right"], pixels[:, 10:])
+    np.testing.assert_array_equal(views["middle"], pixels[3:16, 5:25])
     np.testing.assert_array_equal(views["dusk"], pixels[:, ::-1] // 2)
 
 

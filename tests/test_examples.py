@@ -1,4 +1,4 @@
-"""The examples of docs/python.md and of examples/, run as they stand."""
+"""The programs of examples/, run as they stand."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import pytest
 import samples
 
 ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs" / "python.md"
 
 
 @pytest.fixture
@@ -30,18 +29,6 @@ def here(tmp_path, photos, model_path, monkeypatch):
     for name, seed in [("cat", 1), ("dog", 2)]:
         samples.make_image(seed).save(f"photos/{name}.jpg")
     return tmp_path
-
-
-def test_the_examples_of_the_docs_run(here, capsys):
-    names: dict[str, object] = {}
-    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), flags=re.DOTALL)
-    assert len(blocks) == 5
-    for block in blocks:
-        exec(compile(block, DOCS.name, "exec"), names)
-    assert "13 embedded, 1 failed" in capsys.readouterr().out
-    assert names["vectors"].shape == (13, samples.DIMENSION)
-    rows = {name: pq.read_table(next(here.glob(f"out/{name}*"))) for name in OUTPUTS}
-    assert (rows["embeddings"].num_rows, rows["failures"].num_rows) == (2, 1)
 
 
 OUTPUTS = ("embeddings", "failures")

@@ -24,6 +24,7 @@ from beamvec.transforms.decoding.pixels import decode_image
 from beamvec.transforms.decoding.resize import Resizing, choose_resizer
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.model_files import import_tensorflow
+from beamvec.transforms.records.chunks import DecodedChunk, EmbeddedChunk
 
 
 def read_run(folder: Path) -> dict:
@@ -54,6 +55,17 @@ def test_every_image_is_a_row_or_a_failure(extract, dataset, photos, tmp_path, c
     assert counts["inputs"] == counts["embeddings"] + counts["failures"] + counts["duplicates"]
     made = sorted(os.listdir(tmp_path / "out"))
     assert made == ["_SUCCESS", "_inputs", "embeddings", "failures", "run.json"]
+
+
+@pytest.mark.parametrize("record", [DecodedChunk, EmbeddedChunk])
+def test_the_local_runner_pickles_no_pixels_and_no_features(extract, photos, monkeypatch, record):
+    """Beam samples the size of elements, by pickling them where it knows no better."""
+
+    def refuse(self, protocol):
+        raise AssertionError("it is pickled")
+
+    monkeypatch.setattr(record, "__reduce_ex__", refuse)
+    assert extract("--input", photos, "--max-failure-ratio", "1", "--chunk-size", "4") == 0
 
 
 def test_embeddings_equal_a_direct_call_of_the_saved_model(extract, dataset, photos, model_path):

@@ -120,7 +120,7 @@ def remote(address: str) -> list[str]:
 def test_the_image_has_the_versions_of_the_lock_file(image):
     pip = [f"{image.root}/venv/bin/pip", "freeze", "--disable-pip-version-check"]
     done = subprocess.run(pip, capture_output=True, text=True, check=True)
-    locked = (ROOT / "requirements.lock").read_text().lower().replace("_", "-")
+    locked = (ROOT / "requirements-dev.lock").read_text().lower().replace("_", "-")
     installed = done.stdout.lower().replace("_", "-").splitlines()
     others = [line for line in installed if line.split(" ;")[0] not in locked]
     assert [line.split(" @")[0] for line in others] == ["beamvec"]

@@ -27,14 +27,14 @@ IN_ORDER = ["pandas", "polars", "Hugging Face datasets", "tf.data", "PyTorch"]
 BY_URI = ["Spark"]
 SEARCHES = ["DuckDB", "scikit-learn", "ClickHouse", "faiss", "usearch"]
 COPIES = ["BigQuery"]
-QUERY = "photos/07.jpg"
 
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch, random):
     """A dataset of 40 rows in the current folder; its vectors differ in length, too."""
     vectors = random.normal(size=(40, samples.DIMENSION)) * random.uniform(0.1, 9, (40, 1))
-    uris = [f"photos/{i:02d}.jpg" for i in range(40)]
+    uris = [f"{tmp_path}/photos/{i:02d}/whole.jpg" for i in range(40)]
+    uris[7] = f"{tmp_path}/photos/chelsea/whole.jpg"  # As `beamvec extract --input photos` does.
     samples.write_dataset(tmp_path / "dataset", vectors.astype(np.float32), uris)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
@@ -85,7 +85,8 @@ def test_a_recipe_reads_all_rows_by_uri(name, dataset):
 
 @pytest.mark.parametrize("name", SEARCHES)
 def test_a_recipe_finds_the_nearest(name, dataset):
-    rows, cosines = embeddings.search(dataset, dataset.lookup([QUERY]).vectors, k=5)
+    query = dataset.lookup([os.path.abspath("photos/chelsea/whole.jpg")]).vectors
+    rows, cosines = embeddings.search(dataset, query, k=5)
     uris, found = zip(*run(name)["nearest"], strict=True)
     assert list(uris) == dataset.take(rows[0]).metadata["uri"].to_pylist()
     np.testing.assert_allclose(found, cosines[0], atol=1e-5)

@@ -45,7 +45,7 @@ _PHOTOGRAPHS = {
 }
 _LONGEST_SIDE = 640
 _SHOWN = 8
-_NEIGHBOURS = 4  # One more than a photograph has views.
+_NEIGHBOURS = 4  # As many as a photograph has views.
 _ANSWER_TIMEOUT_S = 5.0
 _KERAS_HOST = "storage.googleapis.com"
 
@@ -91,13 +91,14 @@ def make_views(image: Image.Image) -> dict[str, Image.Image]:
         image: RGB.
 
     Returns:
-        By name: its left and its right, each two thirds as wide, and the whole seen from the other
-        side at dusk, mirrored and half as bright.
+        By name: its left and its right, each two thirds as wide, its middle, two thirds as wide and
+        as high, and the whole seen from the other side at dusk, mirrored and half as bright.
     """
     width, height = image.size
     return {
         "left": image.crop((0, 0, width * 2 // 3, height)),
         "right": image.crop((width // 3, 0, width, height)),
+        "middle": image.crop((width // 6, height // 6, width * 5 // 6, height * 5 // 6)),
         "dusk": ImageEnhance.Brightness(ImageOps.mirror(image)).enhance(0.5),
     }
 
@@ -105,23 +106,25 @@ def make_views(image: Image.Image) -> dict[str, Image.Image]:
 def write_photographs(folder: Path) -> str:
     """Write the photographs and views of them into a folder, say so, and return the folder.
 
+    Each has a sub-folder, which is its label: for a probe, and for the colours of a map.
+
     Raises:
         InputError: if the packages that carry them are not installed.
     """
     found = find_photographs()
     if not found:
         raise InputError("the photographs are those of packages: `pip install 'beamvec[demo]'`")
-    folder.mkdir(parents=True, exist_ok=True)
     for path in found:
         with Image.open(path) as opened:
             image = opened.convert("RGB")
         image.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-        for view, made in {"": image, **make_views(image)}.items():
-            name = f"{path.stem}-{view}" if view else path.stem
-            made.save(folder / f"{name}.jpg", quality=90)
+        motif = folder / path.stem
+        motif.mkdir(parents=True, exist_ok=True)
+        for view, made in {"whole": image, **make_views(image)}.items():
+            made.save(motif / f"{view}.jpg", quality=90)
     show(
-        f"{len(found)} photographs of scikit-image and scikit-learn are in {folder}, each with "
-        "three views made of it: its left, its right, and mirrored at dusk"
+        f"{len(found)} photographs of scikit-image and scikit-learn are in {folder}, each in a "
+        "folder with four views made of it: its left, right and middle, and mirrored at dusk"
     )
     return str(folder)
 

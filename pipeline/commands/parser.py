@@ -132,6 +132,7 @@ def build_parser() -> _Parser:
     _add_duplicates(commands)
     report = _add_reader(commands, "report", "write a page about a dataset to look at")
     report.add_argument("--html", required=True, metavar="FILE", help="the page to write")
+    _add_map(commands)
     _add_model(commands)
     _add_help(commands)
     return parser
@@ -272,6 +273,25 @@ def _add_duplicates(commands: _Commands) -> None:
         help="images with at least this cosine are similar (%(default)s)",
     )
     _add_outputs(duplicates, "write a contact sheet of the groups")
+
+
+def _add_map(commands: _Commands) -> None:
+    map_ = _add_reader(commands, "map", "write a page with a map of the embeddings to explore")
+    map_.add_argument("--html", required=True, metavar="FILE", help="the page to write")
+    map_.add_argument(
+        "--max-rows",
+        type=int,
+        default=20_000,
+        metavar="N",
+        help="dots on the map, at most 100,000; of a larger dataset rows spread over all (20,000)",
+    )
+    map_.add_argument(
+        "--pictures",
+        type=int,
+        default=1_000,
+        metavar="N",
+        help="how many dots have a picture in the page, 3 kB each (1,000)",
+    )
 
 
 def _add_extract(commands: _Commands) -> None:

@@ -247,10 +247,9 @@ def _write_page(args: argparse.Namespace, result: dict[str, Any], dataset: Datas
     mistakes = result["mistakes"][:_SHOWN_MISTAKES]
     shown = len(result["classes"]) <= _MAX_SHOWN_CLASSES
     thumbnails = make_thumbnails([mistake["uri"] for mistake in mistakes], dataset)
-    charts = {"confusion": {"classes": result["classes"], "counts": result["confusion"]}}
     page = render(
         "probe.html",
-        charts=charts if shown else {},
+        drawn=shown,
         dataset=args.dir,
         result=result,
         accuracies=describe_accuracies(result),

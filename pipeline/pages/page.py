@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,15 @@ def require_extra(package: str) -> None:
         raise ArgumentError(f"{package} is not installed: pip install 'beamvec[explore]'")
 
 
-def render(template: str, charts: dict[str, Any] | None = None, **values: Any) -> str:
+def render(template: str, scripts: Sequence[str] = (), **values: Any) -> str:
     """Fill a template of `templates/`; what is filled in is escaped.
 
     Args:
         template: the file's name.
-        charts: data of the page's charts, for its script. Pages with charts carry Plotly.
+        scripts: files of `templates/` that the page runs.
         values: what the template asks for.
     """
     require_extra("jinja2")
-    scripts: list[str] = []
-    if charts is not None:
-        require_extra("plotly")
-        from plotly.offline import get_plotlyjs
-
-        scripts = [get_plotlyjs(), _read("charts.js")]
     text: str = (
         _environment()
         .get_template(template)
@@ -44,8 +39,7 @@ def render(template: str, charts: dict[str, Any] | None = None, **values: Any) -
             **values,
             version=__version__,
             style=_read("style.css"),
-            scripts=[_Script(script) for script in scripts],
-            charts=None if charts is None else as_json(charts),
+            scripts=[_Script(_read(script)) for script in scripts],
         )
     )
     return text
@@ -97,6 +91,7 @@ def _environment() -> Any:
     )
     environment.filters["name"] = name_of
     environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["number"] = _format_number
     environment.filters["size"] = format_size
     environment.filters["duration"] = format_duration
     return environment
@@ -109,6 +104,15 @@ def name_of(uri: str) -> str:
     'a.jpg'
     """
     return uri.rstrip("/").rpartition("/")[2] or uri
+
+
+def _format_number(value: float) -> str:
+    """Write a number of a chart.
+
+    >>> _format_number(12345), _format_number(0.25), _format_number(3.0)
+    ('12,345', '0.25', '3')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
 
 
 _FOLDER = Path(__file__).parent / "templates"

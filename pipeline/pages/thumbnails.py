@@ -26,7 +26,7 @@ _WITHIN_S = 60.0
 
 
 class Thumbnails(dict[str, str]):
-    """A `data:` URI of a WebP file for each image that has a thumbnail, by uri.
+    """A `data:` URI for each image that has a thumbnail, by uri: WebP or JPEG, what is smaller.
 
     Attributes:
         missed: why the others have none, by uri.
@@ -77,9 +77,16 @@ def _make_thumbnail(data: bytes, size: int, pool: DecoderPool) -> str:
     except DecoderError as error:
         raise UnfitError("not decodable any more") from error
     pixels = cut_bars(decoded.pixels, decoded.width, decoded.height)
+    image = Image.fromarray(pixels)
+    files = {kind: _encode(image, kind) for kind in ("webp", "jpeg")}
+    kind = min(files, key=lambda each: len(files[each]))
+    return f"data:image/{kind};base64," + base64.b64encode(files[kind]).decode()
+
+
+def _encode(image: Image.Image, kind: str) -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "WEBP", quality=_QUALITY)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+    image.save(buffer, kind, quality=_QUALITY)
+    return buffer.getvalue()
 
 
 def cut_bars(pixels: npt.NDArray[np.uint8], width: int, height: int) -> npt.NDArray[np.uint8]:

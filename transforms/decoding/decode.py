@@ -28,8 +28,9 @@ READ_THREADS = 16
 
 PARCEL_IMAGES = 64
 PARCEL_BYTES = 1 << 17
+PARCEL_PIXEL_BYTES = 1 << 24
 """What a decoder is sent at a time: of tiny images many, as a message costs; large ones alone, so
-that all decoders are busy."""
+that all decoders are busy. Their pixels bound the memory that it shares with its parent."""
 
 
 Images: TypeAlias = Iterator[tuple[int, ImageRef | ImageFile]]
@@ -58,17 +59,14 @@ def decode_chunk(
     pixels = np.empty((len(chunk.refs), resizing.size, resizing.size, 3), np.uint8)
     results: list[ImageInfo | Failure | None] = [None] * len(chunk.refs)
 
-    # A function of its own, so that a parcel's pixels are gone before the next one is decoded.
-    def decode_parcel(taken: list[tuple[int, ImageFile]]) -> Effort:
-        outcomes = pool.decode_parcel([source for _, source in taken], resizing, reader)
-        for (i, source), outcome in zip(taken, outcomes, strict=True):
-            results[i] = _settle(source.ref, outcome, pixels[i])
-        return _sum_effort(outcomes)
-
     def decode_parcels(images: Images) -> Effort:
         effort = Effort()
-        while taken := _take_parcel(images, pool, reader):
-            effort += decode_parcel(taken)
+        while taken := _take_parcel(images, resizing, pool, reader):
+            parcel = [source._replace(out=pixels[i]) for i, source in taken]
+            outcomes = pool.decode_parcel(parcel, resizing, reader)
+            for (i, source), outcome in zip(taken, outcomes, strict=True):
+                results[i] = _settle(source.ref, outcome)
+            effort += _sum_effort(outcomes)
         return effort
 
     # Shared by the threads: each takes the next images when it is free.
@@ -93,9 +91,10 @@ def _open_images(
 
 
 def _take_parcel(
-    images: Images, pool: DecoderPool, reader: ImageReader
+    images: Images, resizing: Resizing, pool: DecoderPool, reader: ImageReader
 ) -> list[tuple[int, ImageFile]]:
     """Take the next images and their places, enough for a parcel; none at the end."""
+    most = min(PARCEL_IMAGES, max(1, PARCEL_PIXEL_BYTES // (3 * resizing.size**2)))
     taken: list[tuple[int, ImageFile]] = []
     size_bytes = 0
     for i, image in images:
@@ -103,7 +102,7 @@ def _take_parcel(
         taken.append((i, source))
         is_path = isinstance(source.content, str)
         size_bytes += (source.ref.size_bytes or 0) if is_path else len(source.content)
-        if len(taken) == PARCEL_IMAGES or size_bytes >= PARCEL_BYTES:
+        if len(taken) == most or size_bytes >= PARCEL_BYTES:
             break
     return taken
 
@@ -113,14 +112,13 @@ def _load(ref: ImageRef, pool: DecoderPool, reader: ImageReader) -> ImageFile:
     return ImageFile(ref, path) if path else read_file(ref, reader, pool.max_file_size)
 
 
-def _settle(ref: ImageRef, outcome: Outcome, out: npt.NDArray[np.uint8]) -> ImageInfo | Failure:
-    """Copy an image's pixels into `out`, uint8 [S, S, 3] RGB, and say what it is."""
+def _settle(ref: ImageRef, outcome: Outcome) -> ImageInfo | Failure:
+    """Say what an image is, or why it is none."""
     image, error, size_bytes = outcome.image, outcome.error, outcome.size_bytes
     if image is None:
         assert error is not None
         return Failure(ref, error.stage, error.error_type, error.message, size_bytes)
     assert size_bytes is not None
-    out[:] = image.pixels
     return ImageInfo(ref, outcome.sha256, image.width, image.height, image.format, size_bytes)
 
 
@@ -173,7 +171,8 @@ class DecodeImages(beam.PTransform[Any, Any]):
     def expand(self, chunks: PCollection[Chunk]) -> PCollection[DecodedChunk]:
         """Apply the transform."""
         decode = _DecodeFn(self._resizing, self._pool, self._reader)
-        return chunks | "Decode" >> beam.ParDo(decode)
+        # Without the type Beam pickles the pixels, to know how much goes from step to step.
+        return chunks | "Decode" >> beam.ParDo(decode).with_output_types(DecodedChunk)
 
 
 class _DecodeFn(beam.DoFn):

@@ -11,10 +11,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 from beamvec.transforms.decoding.limits import Limits
-from beamvec.transforms.decoding.mark import Mark, create_mark_file
 from beamvec.transforms.decoding.messages import (
     Answer,
     Message,
@@ -23,6 +25,8 @@ from beamvec.transforms.decoding.messages import (
     receive,
     send,
 )
+from beamvec.transforms.decoding.outcome import Outcome
+from beamvec.transforms.decoding.shared import Mark, PixelMemory, create_shared_file
 
 CRASHED = "DecoderCrashed"
 TIMED_OUT = "DecoderTimeout"
@@ -65,23 +69,24 @@ class Decoder:
 
     def __init__(self, decoder: str, timeout_s: float, limits: Limits):
         ours, theirs = socket.socketpair()
-        with theirs, contextlib.ExitStack() as at_end, contextlib.ExitStack() as on_failure:
+        with theirs, contextlib.ExitStack() as on_failure:
             on_failure.enter_context(ours)
-            mark = create_mark_file()
-            at_end.callback(os.close, mark)
-            self._mark = Mark(mark)
-            numbers = map(str, (theirs.fileno(), mark, os.getpid(), *limits))
+            self._shared = shared = create_shared_file()
+            on_failure.callback(os.close, shared)
+            self._mark = Mark(shared)
+            numbers = map(str, (theirs.fileno(), shared, os.getpid(), *limits))
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START, decoder, *numbers],
                 stdin=subprocess.PIPE,  # Its other end tells the process that this one is gone.
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), mark],
+                pass_fds=[theirs.fileno(), shared],
                 # Not our process group: Ctrl-C is for the parent, whose end they notice.
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             )
             on_failure.pop_all()
+        self._pixels = PixelMemory(shared)
         ours.settimeout(timeout_s)
         self._connection = ours
         self._answers = ours.makefile("rb")
@@ -116,7 +121,7 @@ class Decoder:
             how = "was not ready in time" if isinstance(error, TimeoutError) else self._how_ended()
             raise OSError(f"a new decoder {how}") from error
 
-    def ask(self, request: Request, take_turn: Callable[[int], None]) -> Answer:
+    def ask(self, request: Request, take_turn: Callable[[int], None]) -> list[Outcome]:
         """Have a parcel decoded.
 
         Args:
@@ -124,9 +129,15 @@ class Decoder:
             take_turn: waits until there is room for an image that takes so many bytes of memory.
                 The process is not timed meanwhile.
 
+        Returns:
+            An outcome for each file. Their pixels are where the decoder put them: they hold until
+            it is asked again.
+
         Raises:
             DecoderDiedError: if the process ends, or is stopped here as it takes too long.
+            OSError: if there is no memory for the pixels.
         """
+        pixels = self._pixels.view(len(request.files), request.resizing.size)
         self._mark.set(0)
         try:
             send(self._connection, request)
@@ -135,7 +146,7 @@ class Decoder:
                 take_turn(message.size_bytes)
                 self._mark.set(self._mark.get().number)
                 send(self._connection, message)
-            return message
+            return _add_pixels(message.outcomes, pixels)
         except TimeoutError:
             self.stop()
             how = f"the decoder took more than {self._timeout_s:g} s for this file"
@@ -183,6 +194,7 @@ class Decoder:
         self._is_stopped = True
         self._answers.close()
         self._connection.close()
+        self._pixels.close()
         # A process that crashed is to be found with its own exit status.
         if not self._has_ended():
             self.kill()
@@ -194,3 +206,10 @@ class Decoder:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_EXIT_S)
         return self._process.returncode is not None
+
+
+def _add_pixels(outcomes: Sequence[Outcome], pixels: npt.NDArray[np.uint8]) -> list[Outcome]:
+    return [
+        outcome._replace(image=outcome.image._replace(pixels=its)) if outcome.image else outcome
+        for outcome, its in zip(outcomes, pixels, strict=True)
+    ]

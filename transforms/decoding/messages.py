@@ -1,8 +1,8 @@
 """What a `DecoderPool` and its processes say to each other: `Signal`, `Request` and `Answer`.
 
-A message is JSON, whose fields all have names, and a body of bytes: contents of files on the way
-there, pixels on the way back. Nothing is ever unpickled: a process that a hostile image has taken
-over could send anything.
+A message is JSON, whose fields all have names, and a body of bytes: the contents of files. Pixels
+go by `shared.PixelMemory`. Nothing is ever unpickled: a process that a hostile image has taken over
+could send anything.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from beamvec.transforms.decoding.outcome import Cause, Outcome
 from beamvec.transforms.decoding.pixels import DecodedImage
 from beamvec.transforms.decoding.resize import Resizing
+
+_ELSEWHERE = np.empty((0, 0, 3), np.uint8)
 
 _LENGTHS = struct.Struct("<IQ")
 """What a message starts with: the lengths of its JSON and of its body, in bytes."""
@@ -97,29 +98,25 @@ class Answer:
     """What came of the files of a request, in their order.
 
     Attributes:
-        size: S, the width and height of all images in pixels.
-        outcomes: one for each file. An error of stage `read` says that the process could not read
-            a file; whoever asked may still be able to.
+        outcomes: one for each file, without their pixels. An error of stage `read` says that the
+            process could not read a file; whoever asked may still be able to.
     """
 
-    size: int
     outcomes: Sequence[Outcome]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields, all but the pixels."""
-        return {"size": self.size, "outcomes": [_outcome_to_json(o) for o in self.outcomes]}
+        """Return the fields."""
+        return {"outcomes": [_outcome_to_json(outcome) for outcome in self.outcomes]}
 
-    def body(self) -> list[memoryview]:
-        """Return the pixels of the outcomes that have some, not copied."""
-        arrays = [outcome.image.pixels for outcome in self.outcomes if outcome.image]
-        return [np.ascontiguousarray(pixels).reshape(-1).data for pixels in arrays]
+    def body(self) -> list[bytes]:
+        """Return nothing."""
+        return []
 
     @classmethod
     def from_json(cls, fields: dict[str, Any], body: bytes) -> Answer:
-        """Restore an answer; its pixels are views of the body, not copies."""
-        size = fields["size"]
-        pixels = iter(np.frombuffer(body, np.uint8).reshape(-1, size, size, 3))
-        return cls(size, [_outcome_from_json(outcome, pixels) for outcome in fields["outcomes"]])
+        """Restore an answer."""
+        assert not body
+        return cls([_outcome_from_json(outcome) for outcome in fields["outcomes"]])
 
 
 def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
@@ -132,10 +129,10 @@ def _outcome_to_json(outcome: Outcome) -> dict[str, Any]:
     return fields
 
 
-def _outcome_from_json(fields: dict[str, Any], pixels: Iterator[npt.NDArray[np.uint8]]) -> Outcome:
+def _outcome_from_json(fields: dict[str, Any]) -> Outcome:
     image, error = fields.pop("image", None), fields.pop("error", None)
     return Outcome(
-        DecodedImage(next(pixels), **image) if image else None,
+        DecodedImage(_ELSEWHERE, **image) if image else None,
         Cause(**error) if error else None,
         **fields,
     )

@@ -154,17 +154,19 @@ class DecoderPool:
         task = sent[0].ref.uri if sent else ""
         with self._places.borrow(task, alone) as (place, decoder):
             try:
-                answer = decoder.ask(request, functools.partial(self._places.take_turn, place))
+                outcomes = decoder.ask(request, functools.partial(self._places.take_turn, place))
             except DecoderDiedError:
                 # One that `close` killed says nothing about the images, so they must not fail.
                 self._places.require_open()
                 raise
-        self._note_pace(answer.outcomes)
+            # Whoever has the decoder next will find other pixels in its memory.
+            outcomes = [each.keep(outcome) for each, outcome in zip(sent, outcomes, strict=True)]
+        self._note_pace(outcomes)
         return [
             outcome.add_effort(source.read_s, read_retries=source.read_retries)
             if source.read_s
             else outcome
-            for source, outcome in zip(sent, answer.outcomes, strict=True)
+            for source, outcome in zip(sent, outcomes, strict=True)
         ]
 
     def _note_pace(self, outcomes: Sequence[Outcome]) -> None:

@@ -24,10 +24,10 @@ from typing import BinaryIO
 from PIL import Image
 
 from beamvec.transforms.decoding.limits import FILE_TOO_LARGE, FileTooLargeError, Limits
-from beamvec.transforms.decoding.mark import Mark
 from beamvec.transforms.decoding.messages import Answer, Request, Signal, receive, send
 from beamvec.transforms.decoding.outcome import Cause, Outcome, describe_error
 from beamvec.transforms.decoding.pixels import DecodedImage
+from beamvec.transforms.decoding.shared import Mark, PixelMemory
 from beamvec.transforms.files.local import read_first
 
 _LOOK_S = 1.0
@@ -36,7 +36,7 @@ _LOOK_S = 1.0
 def main() -> None:
     """Serve the connection whose file descriptor the command line names."""
     decoder, *numbers = sys.argv[1:]
-    descriptor, mark, parent, *limits = map(int, numbers)
+    descriptor, shared, parent, *limits = map(int, numbers)
     _end_with(parent)
     # `max_pixels` is the limit here. Pillow's own is taken away here as it is global, and this
     # process is ours alone.
@@ -48,7 +48,7 @@ def main() -> None:
         connection.setblocking(True)
         # The parent is gone, or has closed the connection.
         with contextlib.suppress(EOFError, OSError):
-            _serve(connection, Mark(mark), decode, Limits(*limits))
+            _serve(connection, shared, decode, Limits(*limits))
 
 
 def _end_with(parent: int) -> None:
@@ -72,9 +72,10 @@ def _watch(parent: int) -> None:
 
 
 def _serve(
-    connection: socket.socket, mark: Mark, decode: Callable[..., DecodedImage], limits: Limits
+    connection: socket.socket, shared: int, decode: Callable[..., DecodedImage], limits: Limits
 ) -> None:
     stream = connection.makefile("rb")
+    mark, memory = Mark(shared), PixelMemory(shared)
     take_turn = functools.partial(_take_turn, connection, stream)
     send(connection, Signal("ready"))
     while True:
@@ -86,11 +87,15 @@ def _serve(
             before_large=take_turn,
             max_pixels=limits.max_pixels,
         )
+        pixels = memory.view(len(request.files), request.resizing.size)
         outcomes = []
         for index, file in enumerate(request.files):
             mark.set(index)
-            outcomes.append(decode_file(file, decode_data, limits.max_file_size))
-        send(connection, Answer(request.resizing.size, outcomes))
+            outcome = decode_file(file, decode_data, limits.max_file_size)
+            if outcome.image:
+                pixels[index] = outcome.image.pixels
+            outcomes.append(outcome)
+        send(connection, Answer(outcomes))
 
 
 def _take_turn(connection: socket.socket, stream: BinaryIO, size_bytes: int) -> None:

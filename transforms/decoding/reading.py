@@ -5,6 +5,9 @@ from __future__ import annotations
 import time
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from beamvec.transforms.decoding.limits import FILE_TOO_LARGE, FileTooLargeError
 from beamvec.transforms.decoding.outcome import Cause, Outcome, describe_error
 from beamvec.transforms.files.readers import ImageReader
@@ -20,6 +23,7 @@ class ImageFile(NamedTuple):
         error: why it could not be read; `content` is empty then.
         read_s: seconds of reading it here.
         read_retries: how often that was tried again.
+        out: where its pixels are to be put, uint8 [S, S, 3]; None for memory of their own.
     """
 
     ref: ImageRef
@@ -27,6 +31,16 @@ class ImageFile(NamedTuple):
     error: Cause | None = None
     read_s: float = 0.0
     read_retries: int = 0
+    out: npt.NDArray[np.uint8] | None = None
+
+    def keep(self, outcome: Outcome) -> Outcome:
+        """Return what a decoder made of it, its pixels copied out of the decoder's memory."""
+        image = outcome.image
+        if image is None:
+            return outcome
+        out = np.empty_like(image.pixels) if self.out is None else self.out
+        out[:] = image.pixels
+        return outcome._replace(image=image._replace(pixels=out))
 
     def fail(self, error: Cause, decode_s: float = 0.0) -> Outcome:
         """Return the outcome of an image of which there is nothing but an error."""

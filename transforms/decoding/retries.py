@@ -118,6 +118,6 @@ def _read_here(
     source: ImageFile, first: Outcome, ask: Ask, reader: ImageReader, max_file_size: int
 ) -> Outcome:
     # What is read here is no path any more, so this comes to an end.
-    read = read_file(source.ref, reader, max_file_size)
+    read = read_file(source.ref, reader, max_file_size)._replace(out=source.out)
     [outcome] = decode_with_retries([read], ask, reader, max_file_size)
     return outcome.add_effort(first.read_s, first.decode_s)

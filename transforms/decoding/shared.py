@@ -1,0 +1,106 @@
+"""Memory that a decoder shares with its parent: its `Mark`, and the `PixelMemory` of its answers.
+
+Nothing that a decoder writes there is trusted: a process that a hostile image has taken over can
+write what it likes to its own share, and to nobody else's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import struct
+import tempfile
+import time
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+_PLACE = struct.Struct("<qd")
+_PIXELS_FROM = mmap.ALLOCATIONGRANULARITY
+
+
+class WorkPlace(NamedTuple):
+    """A file that a decoder is busy with.
+
+    Attributes:
+        number: its place in the request, from 0.
+        since_s: when it was begun, by the clock that all processes of the machine share.
+    """
+
+    number: int
+    since_s: float
+
+
+class Mark:
+    """Where a decoder is in its work, which its parent reads when it has died or hangs.
+
+    Messages would tell the same, but cost a tenth of what tiny images take.
+
+    Args:
+        descriptor: of the file that both map, which this one does not close.
+    """
+
+    def __init__(self, descriptor: int):
+        self._memory = mmap.mmap(descriptor, _PLACE.size)
+
+    def set(self, index: int) -> None:
+        """Say that a file is begun now."""
+        self._memory[:] = _PLACE.pack(index, time.monotonic())
+
+    def get(self) -> WorkPlace:
+        """Return the file that was begun last."""
+        return WorkPlace(*_PLACE.unpack(self._memory[:]))
+
+
+class PixelMemory:
+    """Where a decoder puts pixels, and its parent takes them: nobody has to send them.
+
+    It grows to the largest request, and stays so.
+
+    Args:
+        descriptor: of the file that both map, which `close` closes.
+    """
+
+    def __init__(self, descriptor: int):
+        self._file = os.fdopen(descriptor, "r+b", buffering=0)
+        self._memory = np.empty(0, np.uint8)
+
+    def view(self, count: int, size: int) -> npt.NDArray[np.uint8]:
+        """Return room for some images, uint8 [count, size, size, 3], as the last request left it.
+
+        Raises:
+            OSError: if there is not so much memory.
+        """
+        length = count * size * size * 3
+        if len(self._memory) < length:
+            end = _PIXELS_FROM + length
+            if os.fstat(self._file.fileno()).st_size < end:
+                self._file.truncate(end)
+            mapped = mmap.mmap(self._file.fileno(), length, offset=_PIXELS_FROM)
+            self._memory = np.frombuffer(mapped, np.uint8)
+        return self._memory[:length].reshape(count, size, size, 3)
+
+    def close(self) -> None:
+        """Let go of the file, and of the memory once nobody looks at it any more."""
+        self._memory = np.empty(0, np.uint8)
+        self._file.close()
+
+
+def create_shared_file() -> int:
+    """Return the descriptor of a file without a name, to be shared by two processes.
+
+    Raises:
+        OSError: if there is no memory, or no descriptor.
+    """
+    if not hasattr(os, "memfd_create"):
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+        os.ftruncate(descriptor, _PLACE.size)
+        return descriptor
+    descriptor = os.memfd_create("beamvec-decoder", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, _PLACE.size)
+    # A decoder that made it smaller would end its parent, by SIGBUS.
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    return descriptor
