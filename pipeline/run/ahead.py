@@ -15,14 +15,15 @@ from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.doubts import Examination
 from beamvec.transforms.decoding.limits import Limits
 from beamvec.transforms.decoding.pool import SharedPool
-from beamvec.transforms.embedding.known_int8 import choose_images, find_note, read_note
+from beamvec.transforms.embedding.known_int8 import Known, find_known
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference import hub, openvino_engine
-from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.description import describe_model
 from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.inference.model_files import ModelFiles
+from beamvec.transforms.inputs.kept import is_read_once
 from beamvec.transforms.inputs.patterns import Patterns
+from beamvec.transforms.inputs.uri_list import UriList
 
 _ENGINE = openvino_engine.ENGINE.name
 
@@ -42,16 +43,25 @@ class Ahead:
         self._config = config
         self._model: FeatureModel | None = None
         self._examination: Examination | None = None
+        self._known: Known | None = None
         # Not a daemon: Python would cut it off in the middle of OpenVINO's code.
         self._thread = threading.Thread(target=self._run, name="ahead")
         if _is_fit(config):
             self._thread.start()
 
+    def take_known(self) -> Known | None:
+        """Return what is known of the model in int8, if it was looked for."""
+        self._wait()
+        return self._known
+
     def take_examination(self, model: FeatureModel) -> Examination | None:
         """Return the examination of a model if it was begun, else None."""
+        self._wait()
+        return self._examination if self._model is model else None
+
+    def _wait(self) -> None:
         if self._thread.ident is not None:
             self._thread.join()
-        return self._examination if self._model is model else None
 
     def _run(self) -> None:
         try:
@@ -70,7 +80,11 @@ class Ahead:
         decoders.get().start()
         config = config.check()
         if model.precision == "int8":
-            model = _find_int8(config, model, files)
+            said = describe_model(files).override(dict(model.given))
+            named = config.calibration_images
+            source = Patterns((named,), output=config.output) if named else config.source
+            self._known = find_known(files, said, source)
+            model = replace(model, int8=self._known.made and self._known.made.model)
         if model.precision != "int8" or model.int8:
             loaded = load_model(model)
             self._examination = Examination(config.source, loaded, decoders)
@@ -82,7 +96,7 @@ def _is_fit(config: ExtractConfig) -> bool:
     handle, names = config.model.handle, (*config.source.names, config.calibration_images)
     if hub.is_on_hub(handle) or not all(map(storage.is_local, (handle, config.output, *names))):
         return False
-    if not isinstance(config.source, Patterns):  # Standard input is read once.
+    if not isinstance(config.source, Patterns | UriList) or any(map(is_read_once, names)):
         return False
     is_new = not os.path.lexists(os.path.expanduser(config.output))
     if not is_new or not os.path.exists(os.path.expanduser(handle)):
@@ -93,12 +107,3 @@ def _is_fit(config: ExtractConfig) -> bool:
         except BeamvecError:
             return False
     return True
-
-
-def _find_int8(config: ExtractConfig, model: ModelConfig, files: ModelFiles) -> ModelConfig:
-    """Return the model as it was quantised before with the same images, if it was."""
-    said = describe_model(files).override(dict(model.given))
-    named = config.calibration_images
-    source = Patterns((named,), output=config.output) if named else config.source
-    made = read_note(find_note(files, said, source, choose_images(source)))
-    return replace(model, int8=made.model) if made else model

@@ -118,7 +118,7 @@ def run_extraction(
     check_reachable(workers.options)
     if workers.threads:
         decoders.get().start()  # They get ready meanwhile.
-    int8 = choose_int8(request, decoders, observer)
+    int8 = choose_int8(request, decoders, observer, ahead.take_known() if ahead else None)
     settings = replace(settings, int8=int8.model.sha256 if int8.model else "")
     model = load_to_launch(replace(config.model, int8=int8.model), workers.local)
     config = use_int8(config, int8)
