@@ -3,7 +3,8 @@
     python benchmarks/first_embedding.py [--images DIR] [--model DIR] [--rounds 3]
 
 The floor is a process that imports TensorFlow, loads the SavedModel and calls it on one batch. One
-round goes first that does not count, so that all files are in memory.
+round goes first that does not count, so that all files are in memory, and the model is quantised
+for int8. Two commands that need no model are measured beside it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from pathlib import Path
 import inputs
 import processes
 from beamvec.transforms.inference.config import DEFAULT_BATCH_SIZE
-from inputs import FLOAT32, Setup
+from inputs import FLOAT32, INT8, Setup
 from measure import Failed, Goal, Report, take_turns
+from steady import link_images
 
 _POLL_S = 0.002
 _FLOOR = "floor"
+_CALIBRATION = 128
+_COMMANDS = ("--version", "extract --help")
 
 
 def run(setup: Setup) -> Report:
@@ -31,15 +35,26 @@ def run(setup: Setup) -> Report:
     report.notes.append(f"one batch of {len(photos)} images; files in memory")
     listed = setup.write_list(photos)
     variants = {_FLOOR: functools.partial(_time_floor, setup)}
+    calibration = _calibration_flags(setup) if INT8 in setup.variants else []
     for variant in setup.variants:
-        variants[variant.name] = functools.partial(time_first_chunk, setup, listed, variant.flags)
+        flags = [*variant.flags, *(calibration if variant == INT8 else [])]
+        variants[variant.name] = functools.partial(time_first_chunk, setup, listed, flags)
+    for name in _COMMANDS:
+        command = [sys.executable, "-m", "beamvec", *name.split()]
+        variants[f"beamvec {name}"] = functools.partial(processes.time_command, command)
     times = take_turns(variants, setup.rounds, report, warm_up=True)
     for name, seconds in times.items():
         report.add(name, "s", seconds)
-    for name in [name for name in times if name != _FLOOR]:
+    for name in [name for name in times if name in {v.name for v in setup.variants}]:
         goal = Goal("<=", 1.3) if name == FLOAT32.name else None
         report.add_ratio(f"{name} / {_FLOOR}", times[name], times.get(_FLOOR, []), goal)
     return report
+
+
+def _calibration_flags(setup: Setup) -> list[str]:
+    """Name images to quantise with: one batch, which is embedded, would be too few."""
+    folder = link_images(setup.photos(_CALIBRATION), str(setup.work / "calibration"))
+    return ["--calibration-images", folder, "--allow-low-fidelity"]
 
 
 def _time_floor(setup: Setup) -> float:

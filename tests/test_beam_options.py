@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
-from apache_beam.options.pipeline_options import DirectOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    GoogleCloudOptions,
+    StandardOptions,
+)
 
 from beamvec.errors import ArgumentError
 from beamvec.pipeline.run.beam_options import parse_beam_flags
@@ -43,3 +49,13 @@ def test_what_beam_does_not_know_is_refused_in_one_line(flags, told, capfd):
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr() == ("", "")
+
+
+def test_views_share_their_values_and_pickles_hide_what_beam_hides():
+    options = parse_beam_flags(["--impersonate_service_account=a@b", "--job_name=mine"])
+    options.view_as(GoogleCloudOptions).job_name = "yours"
+    assert options.view_as(GoogleCloudOptions).job_name == "yours"
+    assert options.view_as(GoogleCloudOptions).impersonate_service_account == "a@b"
+    kept = pickle.loads(pickle.dumps(options)).view_as(GoogleCloudOptions)
+    assert (kept.job_name, kept.impersonate_service_account) == ("yours", None)
+    assert b"a@b" not in pickle.dumps(options).replace(b"--impersonate_service_account=a@b", b"")

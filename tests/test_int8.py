@@ -319,6 +319,46 @@ def test_files_of_others_beside_the_model_are_not_touched(run, tmp_path, capsys)
     assert other.read_text() == "mine"
 
 
+def test_the_model_is_found_again_without_decoding_until_an_image_changes(
+    run, images, tmp_path, monkeypatch
+):
+    folder = tmp_path / "photos"
+    shutil.copytree(images, folder)
+    source = ("--input", folder)
+    assert run(*source) == 0
+    taken = []
+
+    def count(*args):
+        taken.append(args)
+        return take_sample(*args)
+
+    take_sample = int8.take_sample
+    monkeypatch.setattr(int8, "take_sample", count)
+    assert run(*source, output=tmp_path / "again") == 0
+    assert taken == []
+    assert hash_files(tmp_path / "again") == hash_files(tmp_path / "out")
+    first, again = read_run(tmp_path / "out"), read_run(tmp_path / "again")
+    assert (again["settings"], again["fidelity"]) == (first["settings"], first["fidelity"])
+    (folder / "00.png").write_bytes(samples.encode(samples.make_image(99), "PNG"))
+    assert run(*source, output=tmp_path / "changed") == 0
+    assert len(taken) == 1
+    assert read_run(tmp_path / "changed")["settings"]["int8"] != first["settings"]["int8"]
+
+
+@pytest.mark.parametrize("damaged", ["int8-*.json", "int8-*.zip"])
+def test_what_is_damaged_in_the_cache_is_made_anew(run, tmp_path, monkeypatch, damaged):
+    own = tmp_path / "own"
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(own))
+    assert run() == 0
+    [file] = own.glob(damaged)
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    forget_models()
+    assert run(output=tmp_path / "again") == 0
+    assert file.read_bytes() == whole
+    assert hash_files(tmp_path / "again") == hash_files(tmp_path / "out")
+
+
 def test_nncf_must_be_installed(run, monkeypatch, capsys):
     def lack(name: str) -> str:
         raise quantize.importlib.metadata.PackageNotFoundError(name)

@@ -11,7 +11,7 @@ from beamvec.errors import PipelineError, TooManyFailuresError
 from beamvec.pipeline.commands.extract_flags import LOG_FORMATS
 from beamvec.pipeline.commands.summary import describe_preview, summarize
 from beamvec.pipeline.commands.watching import Terminal
-from beamvec.pipeline.run.ahead import load_ahead
+from beamvec.pipeline.run.ahead import Ahead
 from beamvec.pipeline.run.config import find_output, make_config
 from beamvec.pipeline.run.progress import FailedImage
 from beamvec.pipeline.terminal import busy, show, show_json
@@ -23,8 +23,8 @@ def run(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = make_config(vars(args))
     output = find_output(args.output)
     flags = args.parser.flags
-    if not (args.dry_run or beam_flags):  # Else it may be for another machine, or for none.
-        load_ahead(config)
+    is_here = not (args.dry_run or beam_flags)  # Else it may be for another machine, or for none.
+    ahead = Ahead(config) if is_here else None
     with large_imports():  # Beam, for a second.
         from beamvec.pipeline.run.dry_run import preview
         from beamvec.pipeline.run.launch import run_extraction
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace, beam_flags: list[str]) -> int:
         return 0
     terminal = Terminal(args.verbose, args.quiet, args.log_format == LOG_FORMATS[1], flags)
     try:
-        record = run_extraction(config, beam_flags, terminal, list(flags.values()))
+        record = run_extraction(config, beam_flags, terminal, list(flags.values()), ahead)
     except TooManyFailuresError as error:
         _conclude(error.run, output, terminal)
         raise

@@ -17,6 +17,7 @@ from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.request import Request
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.embedding.int8 import calibrate, find_images, make_int8
+from beamvec.transforms.embedding.known_int8 import Known
 from beamvec.transforms.files import storage
 from beamvec.transforms.inference.compare_int8 import require_near
 from beamvec.transforms.inference.config import Int8Model
@@ -37,7 +38,9 @@ class Int8Run:
     fidelity: Fidelity | None = None
 
 
-def choose_int8(request: Request, decoders: SharedPool, observer: Observer) -> Int8Run:
+def choose_int8(
+    request: Request, decoders: SharedPool, observer: Observer, known: Known | None = None
+) -> Int8Run:
     """Return the quantised model of a run: that of what it goes on with, else a new one.
 
     Args:
@@ -45,6 +48,7 @@ def choose_int8(request: Request, decoders: SharedPool, observer: Observer) -> I
             processors themselves.
         decoders: where images are decoded.
         observer: hears what takes a while.
+        known: of a run that makes a dataset anew, what `find_known` returned if it was called.
 
     Raises:
         ArgumentError: if there are too few images.
@@ -62,7 +66,7 @@ def choose_int8(request: Request, decoders: SharedPool, observer: Observer) -> I
         return kept
     named = config.calibration_images
     source = find_images(named, config.output) if named else config.source
-    calibration = calibrate(files, said, config.model, source, decoders)
+    calibration = calibrate(files, said, config.model, source, decoders, known)
     if begun and begun.fidelity and named and calibration.digest != begun.fidelity.calibration:
         raise OutputError(
             f"{config.output} was made with an int8 model that was calibrated on other images than "

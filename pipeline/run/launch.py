@@ -15,6 +15,7 @@ from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
 from beamvec.embeddings.run_record import RunRecord, Timings
 from beamvec.embeddings.settings import Settings
 from beamvec.errors import OutputError, PipelineError
+from beamvec.pipeline.run.ahead import Ahead
 from beamvec.pipeline.run.belongings import clear_work
 from beamvec.pipeline.run.claim import Claim, read_claim
 from beamvec.pipeline.run.config import ExtractConfig
@@ -83,6 +84,7 @@ def run_extraction(
     beam_flags: Sequence[str] = (),
     observer: Observer | None = None,
     known_flags: Sequence[str] = (),
+    ahead: Ahead | None = None,
 ) -> RunRecord:
     """Do what a configuration says, and return the record of the dataset.
 
@@ -91,6 +93,7 @@ def run_extraction(
         beam_flags: Beam's own options, as flags.
         observer: who looks on.
         known_flags: what could have been meant instead of a flag that Beam does not know.
+        ahead: what was begun of the same configuration before.
 
     Returns:
         The record of the finished dataset, of this run or an earlier one with the same input and
@@ -115,11 +118,14 @@ def run_extraction(
     check_reachable(workers.options)
     if workers.threads:
         decoders.get().start()  # They get ready meanwhile.
-    int8 = choose_int8(request, decoders, observer)
+    int8 = choose_int8(request, decoders, observer, ahead.take_known() if ahead else None)
     settings = replace(settings, int8=int8.model.sha256 if int8.model else "")
     model = load_to_launch(replace(config.model, int8=int8.model), workers.local)
     config = use_int8(config, int8)
-    examination = Examination(config.source, model, decoders if workers.threads else None)
+    examination = ahead.take_examination(model) if ahead else None
+    examination = examination or Examination(
+        config.source, model, decoders if workers.threads else None
+    )
     job = Job(config, workers, settings, model, decoders, stopwatch, examination, int8)
     try:
         with hold_output(config.layout, observer.tell) as hold:

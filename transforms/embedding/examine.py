@@ -14,16 +14,16 @@ import numpy.typing as npt
 
 from beamvec.errors import BeamvecError
 from beamvec.model_spec import ModelSpec
-from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
 from beamvec.transforms.decoding.places import DecoderStartError, PoolClosedError
-from beamvec.transforms.decoding.pool import SharedPool
-from beamvec.transforms.decoding.resize import make_resizing
-from beamvec.transforms.files.readers import FILES, ImageReader
+from beamvec.transforms.decoding.pool import DecoderError, DecoderPool, SharedPool
+from beamvec.transforms.decoding.reading import ImageFile, read_file
+from beamvec.transforms.decoding.resize import Resizing, make_resizing
+from beamvec.transforms.decoding.runs import read_run
+from beamvec.transforms.files.readers import FILES, ImageReader, RunReader
 from beamvec.transforms.inference import hub
 from beamvec.transforms.inference.config import make_given
 from beamvec.transforms.inference.doubt import MAX_REAL, Doubt, find_doubts
 from beamvec.transforms.inference.model import FeatureModel, load_model
-from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.images import ImageRef
 
 _PATIENCE_S = 10.0
@@ -112,14 +112,35 @@ def _decode(
     found: list[npt.NDArray[np.uint8]] = []
 
     def decode() -> None:
-        chunk, resizing = Chunk(0, 0, "", refs), make_resizing(model.spec)
-        with (
-            contextlib.suppress(DecoderStartError, PoolClosedError),
-            ThreadPoolExecutor(READ_THREADS, "examine") as threads,
-        ):
-            found.append(decode_chunk(chunk, resizing, threads, pool.get(), reader).pixels)
+        with contextlib.suppress(DecoderStartError, PoolClosedError):
+            images = _decode_each(refs, make_resizing(model.spec), pool.get(), reader)
+            found.extend([pixels for pixels in images if pixels is not None])
 
     thread = threading.Thread(target=decode, name="examine", daemon=True)
     thread.start()
     thread.join(_PATIENCE_S)
-    return found[0] if found else None
+    return np.stack(found) if found else None
+
+
+def _decode_each(
+    refs: Sequence[ImageRef], resizing: Resizing, pool: DecoderPool, reader: ImageReader
+) -> list[npt.NDArray[np.uint8] | None]:
+    """Return the pixels of images; None for those that cannot be read or decoded."""
+
+    def read(ref: ImageRef) -> ImageFile:
+        return read_file(ref, reader, pool.max_file_size)
+
+    def decode(file: ImageFile) -> npt.NDArray[np.uint8] | None:
+        if file.error or isinstance(file.content, str):
+            return None
+        with contextlib.suppress(DecoderError):
+            return pool.decode(file.content, resizing).pixels
+        return None
+
+    with ThreadPoolExecutor(MAX_REAL, "examine") as threads:
+        if isinstance(reader, RunReader):  # They are read as they lie there.
+            listed = dict(read_run(refs, reader, pool.max_file_size))
+            files = [listed[i] for i in sorted(listed)]
+        else:
+            files = list(threads.map(read, refs))
+        return list(threads.map(decode, files))

@@ -14,12 +14,11 @@ from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.decoding.resize import make_resizing
 from beamvec.transforms.embedding.calibration import Sample, hash_pixels, take_sample
 from beamvec.transforms.embedding.known_int8 import (
+    Known,
     MadeInt8,
-    choose_images,
-    find_note,
+    find_known,
     hash_parts,
     make_parts,
-    read_note,
     write_note,
 )
 from beamvec.transforms.files import storage
@@ -57,9 +56,22 @@ class Calibration:
 
 
 def calibrate(
-    files: ModelFiles, said: Description, config: ModelConfig, source: Source, pool: SharedPool
+    files: ModelFiles,
+    said: Description,
+    config: ModelConfig,
+    source: Source,
+    pool: SharedPool,
+    known: Known | None = None,
 ) -> Calibration:
     """Find what was made of an input's images before; else decode them, as the model wants them.
+
+    Args:
+        files: the model.
+        said: what is said of it.
+        config: how it is run.
+        source: the input.
+        pool: where images are decoded.
+        known: what `find_known` returned, if it was called.
 
     Raises:
         ArgumentError: if it has too few images.
@@ -69,9 +81,8 @@ def calibrate(
     find_nncf()
     if not config.trusted:
         check_trusted(files.handle, files.path)
-    refs = choose_images(source)
-    note = find_note(files, said, source, refs)
-    if made := read_note(note):
+    refs, note, made = known or find_known(files, said, source)
+    if made:
         return Calibration(made.fidelity.calibration, note, made=made)
     _, spec = read_model(files, said, -1)
     sample = take_sample(source, refs, make_resizing(spec), pool.get())

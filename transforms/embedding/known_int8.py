@@ -1,4 +1,4 @@
-"""Int8 models that were made before, found without decoding the images again.
+"""Int8 models that were made before, found without decoding the images again: `find_known`.
 
 A quantised model follows from pixels, and these from files. Files of the same names, sizes and
 times of change are taken for the same, as they are where a run goes on. Beam is not imported.
@@ -93,7 +93,8 @@ def find_note(
         return None
     images = [(ref.uri, ref.size_bytes, ref.modified_s, ref.place) for ref in refs]
     decoders = __version__, [_find_version(name) for name in _DECODERS]
-    parts = (*make_parts(files, said), decoders, make_resizing(said.spec), source.kind, images)
+    read = source.kind, source.folder, images
+    parts = (*make_parts(files, said), decoders, make_resizing(said.spec), read)
     return os.path.join(hub.cache_folder(), f"int8-{hash_parts(parts)}.json")
 
 
@@ -107,6 +108,31 @@ def _find_version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return ""
+
+
+class Known(NamedTuple):
+    """What is known before an image is decoded.
+
+    Attributes:
+        refs: what `choose_images` chose.
+        note: the path of what is noted of their model, None for nowhere.
+        made: the model, None if it is not noted, or gone.
+    """
+
+    refs: list[ImageRef]
+    note: str | None
+    made: MadeInt8 | None
+
+
+def find_known(files: ModelFiles, said: Description, source: Source) -> Known:
+    """Return what is known of a model that is to be quantised with images of an input.
+
+    Raises:
+        InputError: if the input cannot be listed.
+    """
+    refs = choose_images(source)
+    note = find_note(files, said, source, refs)
+    return Known(refs, note, read_note(note))
 
 
 def read_note(path: str | None) -> MadeInt8 | None:
