@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,7 @@ def clone(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("clone")
     (folder / "home").mkdir()
     for file in ("Makefile", "setup.py", *(path.name for path in pages.ROOT.glob("*.lock"))):
-        (folder / file).symlink_to(pages.ROOT / file)
+        shutil.copy(pages.ROOT / file, folder)  # Older than .done: nothing is installed.
     environment = Path(sys.prefix)
     if not (environment / "bin" / "activate").exists():
         pytest.skip("the tests run in no virtual environment")
