@@ -49,7 +49,7 @@ test-recipes: dev $(VENV)/.recipes ## run docs/recipes.md with pandas, Spark, fa
 	$(BIN)/pytest tests/test_examples.py -k yaml
 
 $(VENV)/.recipes: $(VENV)/.dev requirements-recipes.lock
-	@echo "adding the libraries of the recipes to $(VENV), 1.6 GB, once"
+	@echo "adding the libraries of the recipes to $(VENV), 1.8 GB, once"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-recipes.lock
 	@touch $@
 
