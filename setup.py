@@ -91,6 +91,8 @@ setup(
             "chdb>=3.0,<5",
             "faiss-cpu>=1.10,<2",
             "usearch>=2.26.5,<3",
+            "wandb>=0.20,<1",
+            "mlflow-skinny>=3.5,<4",
             "webdataset>=1.0,<2",  # Writes shards for tests/test_container_parity.py.
             # What Beam's YAML needs for examples/embed.yaml; the extra yaml has an older pandas.
             "docstring-parser>=0.15,<1",

@@ -163,6 +163,7 @@ def test_a_dry_run_tells_and_writes_nothing(extract, photos, tmp_path, model_pat
     told = capsys.readouterr().out
     for word in ("4 images", "the first 4 at most", model_path, "tensorflow, float32", " new\n"):
         assert word in told
+    assert f"beamvec tune --input {photos / 'group0'} --model {model_path}" in told
     assert not (tmp_path / "out").exists()
     extract("--input", photos / "group0")
     before = hash_files(tmp_path / "out"), sorted(tmp_path.rglob("*"))

@@ -135,6 +135,7 @@ def test_a_failed_append_leaves_the_dataset_as_it_was(run, tmp_path, photos, mon
 def test_too_many_failures_raise_with_the_record_and_leave_the_dataset(run, tmp_path, photos):
     with pytest.raises(TooManyFailuresError, match="2 of 23 images failed") as caught:
         run(input=str(photos))
+    assert f"`beamvec failures {tmp_path / 'out'}` says which" in str(caught.value)
     assert caught.value.run == read_run(tmp_path / "out")
     assert len(open_dataset(str(tmp_path / "out"))) == 21
     with pytest.raises(TooManyFailuresError):

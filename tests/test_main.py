@@ -175,6 +175,14 @@ def test_output_that_is_cut_off_ends_with_141(command, finished):
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_a_run_whose_summary_is_cut_off_has_made_its_dataset(photos, model_path, tmp_path):
+    words = ["extract", "--input", photos / "group0", "--model", model_path]
+    words += ["--output", tmp_path / "out"]
+    done = run_shell('"$0" "$@" 2>/dev/null | true; exit ${PIPESTATUS[0]}', *BEAMVEC, *words)
+    assert (done.returncode, done.stderr) == (141, "")
+    assert (tmp_path / "out" / "_SUCCESS").exists()
+
+
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed_change_nothing(closed, finished, photos, model_path, tmp_path):
     given = ["--input", photos / "group0", "--model", model_path, "--output", tmp_path / "again"]

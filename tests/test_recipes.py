@@ -18,6 +18,7 @@ import pytest
 
 import samples
 from beamvec import embeddings
+from beamvec.pipeline.commands.main import main
 
 DOCS = Path(__file__).parents[1] / "docs" / "recipes.md"
 RECIPES = dict(
@@ -27,6 +28,8 @@ IN_ORDER = ["pandas", "polars", "Hugging Face datasets", "tf.data", "PyTorch"]
 BY_URI = ["Spark"]
 SEARCHES = ["DuckDB", "scikit-learn", "ClickHouse", "faiss", "usearch"]
 COPIES = ["BigQuery"]
+TRACKERS = ["Weights & Biases", "MLflow"]
+VIEWERS = ["Renumics Spotlight", "FiftyOne"]  # They are in test_viewers.py.
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ def run(name: str) -> dict:
 
 
 def test_each_recipe_is_tested():
-    assert sorted(RECIPES) == sorted(IN_ORDER + BY_URI + SEARCHES + COPIES)
+    assert sorted(RECIPES) == sorted(IN_ORDER + BY_URI + SEARCHES + COPIES + TRACKERS + VIEWERS)
 
 
 @pytest.mark.parametrize("name", IN_ORDER)
@@ -95,3 +98,30 @@ def test_a_recipe_finds_the_nearest(name, dataset):
 @pytest.mark.parametrize("name", COPIES)
 def test_a_recipe_copies_all_columns(name, dataset):
     assert run(name)["images"].equals(dataset.read_embeddings())
+
+
+@pytest.fixture
+def report(dataset):
+    """What the recipes of trackers log beside run.json."""
+    assert main(["report", *dataset.paths, "--html", "report.html"]) == 0
+    return Path("report.html").read_bytes()
+
+
+def test_wandb_keeps_a_run(report, monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    run("Weights & Biases")
+    (folder,) = Path("wandb").glob("offline-run-*")
+    (page,) = folder.glob("files/media/html/report_*.html")
+    assert page.read_bytes() == report
+    kept = next(folder.glob("run-*.wandb")).read_bytes()
+    assert all(name.encode() in kept for name in ("images_per_s", "embeddings", "fingerprint"))
+
+
+def test_mlflow_keeps_a_run(dataset, report, monkeypatch):
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    names = run("MLflow")
+    kept = names["mlflow"].get_run(names["run"].info.run_id)
+    assert kept.data.metrics["embeddings"] == len(dataset)
+    assert kept.data.params["fingerprint"] == dataset.settings.fingerprint
+    (artifact,) = Path("mlruns").glob("*/*/artifacts/report.html")
+    assert artifact.read_bytes() == report

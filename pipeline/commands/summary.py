@@ -63,9 +63,13 @@ def _advise_tune(record: RunRecord) -> list[str]:
     source = record.input
     if record.settings.precision != "float32" or not source.names or not has_fast_int8():
         return []
-    names = shlex.join([f"--{source.source.replace('_', '-')}", *source.names[:1]])
-    command = f"beamvec tune {names} --model {shlex.quote(record.model)}"
+    command = _tune_command(source.source, source.names, record.model)
     return [_line("faster", f"int8, by some 2 to 3 times; for your images: {command}")]
+
+
+def _tune_command(kind: str, names: Sequence[str], model: str) -> str:
+    flags = shlex.join([f"--{kind.replace('_', '-')}", *names[:1]])
+    return f"beamvec tune {flags} --model {shlex.quote(model)}"
 
 
 def describe_preview(preview: Preview) -> list[str]:
@@ -89,6 +93,8 @@ def describe_preview(preview: Preview) -> list[str]:
     if settings:
         lines.append(_line("run by", f"{settings.engine}, {settings.precision}"))
         lines.append(_line("fingerprint", settings.fingerprint))
+        tune = _tune_command(source.kind, source.describe(), redact(model.handle))
+        lines.append(_line("how long", f"not known; to measure it: {tune}"))
     else:
         lines.append(_line("", "would be downloaded first"))
     return [

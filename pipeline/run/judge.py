@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from beamvec.embeddings.run_record import RunRecord
 from beamvec.errors import TooManyFailuresError
 from beamvec.pipeline.run.config import ExtractConfig
@@ -18,7 +20,8 @@ def judge(record: RunRecord, config: ExtractConfig) -> RunRecord:
     folders = f"; {unread:,} folders could not be read" if unread else ""
     raise TooManyFailuresError(
         f"{counts.failures:,} of {counts.inputs:,} images failed ({ratio:.2%}), more than "
-        f"`max_failure_ratio={config.max_failure_ratio}` allows: {top}{folders}; see "
+        f"`max_failure_ratio={config.max_failure_ratio}` allows: {top}{folders}; "
+        f"`beamvec failures {shlex.quote(config.output)}` says which and why, as do the files of "
         f"{config.layout.table('failures')}",
         record,
     )
