@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-chaos test-crash test-fuzz test-damage test-recipes test-torch test-engines test-images lint types unit bench transfer lock clean
+.PHONY: help setup demo test test-chaos test-crash test-fuzz test-damage test-recipes test-torch test-engines test-images lint types unit bench transfer picture lock clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -84,6 +84,9 @@ bench: setup ## measure what the README quotes; IMAGES=folder MODEL=folder take 
 
 transfer: setup ## fine-tune a network, and probe it before and after; IMAGES=folder, a sub-folder a class
 	$(BIN)/python benchmarks/transfer.py $(if $(IMAGES),--images '$(IMAGES)')
+
+picture: setup ## make docs/map.webp, the map of the README (needs Chromium)
+	$(BIN)/python docs/picture.py
 
 lock: ## resolve the lock files anew, for all supported versions of Python (needs uv)
 	uv pip compile --universal --python-version 3.10 --no-header --extra demo --extra explore \
