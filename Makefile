@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup dev demo test test-chaos test-crash test-fuzz test-damage test-recipes test-viewers test-torch test-engines test-images lint types unit bench transfer lock clean
+.PHONY: help setup dev demo test test-chaos test-crash test-fuzz test-damage test-recipes test-viewers test-torch test-engines test-images lint types unit bench transfer picture lock clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -105,6 +105,9 @@ bench: dev ## measure what the README quotes; IMAGES=folder MODEL=folder take yo
 
 transfer: dev ## fine-tune a network, and probe it before and after; IMAGES=folder, a sub-folder a class
 	$(BIN)/python benchmarks/transfer.py $(if $(IMAGES),--images '$(IMAGES)')
+
+picture: dev ## make docs/map.webp, the map of the README (needs Chromium)
+	$(BIN)/python docs/picture.py
 
 LOCK := uv pip compile --universal --python-version 3.10 --no-header setup.py
 USED := --extra demo --extra explore --extra openvino

@@ -61,17 +61,19 @@ def run(setup: Setup) -> Report:
     return report
 
 
-def write_dataset(path: Path, rows: int) -> None:
+def write_dataset(
+    path: Path, rows: int, dimension: int = _DIMENSION, clusters: int = _CLUSTERS
+) -> None:
     """Write a finished dataset of made embeddings."""
     record = RunRecord(
         settings=Settings("0" * 64, format_version=schema.FORMAT_VERSION),
         model="none",
-        dimension=_DIMENSION,
+        dimension=dimension,
         counts=Counts(inputs=rows, embeddings=rows),
     )
     target = schema.with_metadata(schema.table_schema("embeddings"), record.file_metadata())
     random = np.random.default_rng(0)
-    centres = random.normal(0.3, 0.4, (_CLUSTERS, _DIMENSION)).astype(np.float32)
+    centres = random.normal(0.3, 0.4, (clusters, dimension)).astype(np.float32)
     for table in (layout.EMBEDDINGS_DIR, layout.FAILURES_DIR):
         (path / table).mkdir(parents=True)
     for part in range(_PARTS):
@@ -94,9 +96,10 @@ def _make_rows(
     numbers: range, centres: np.ndarray, random: np.random.Generator, target: pa.Schema
 ) -> pa.Table:
     count = len(numbers)
-    noise = random.standard_normal((count, _DIMENSION), np.float32) * np.float32(0.3)
-    vectors = np.maximum(centres[random.integers(0, _CLUSTERS, count)] + noise, 0)
-    offsets = pa.array(np.arange(0, vectors.size + 1, _DIMENSION, dtype=np.int32))
+    clusters, dimension = centres.shape
+    noise = random.standard_normal((count, dimension), np.float32) * np.float32(0.3)
+    vectors = np.maximum(centres[random.integers(0, clusters, count)] + noise, 0)
+    offsets = pa.array(np.arange(0, vectors.size + 1, dimension, dtype=np.int32))
     lists = pa.ListArray.from_arrays(offsets, vectors.ravel(), type=target.field(1).type)
     uris = [f"/photos/{number:09d}.jpg" for number in numbers]
     hashes = [f"{number:064x}" for number in numbers]

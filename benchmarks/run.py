@@ -29,6 +29,7 @@ _NAMES = (
     "saturation",
     "parquet_codec",
     "reading",
+    "map",
 )
 
 

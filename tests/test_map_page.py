@@ -205,6 +205,16 @@ def test_pictures_are_shown_where_there_are_some(page):
     assert page.get_attribute("#pointed-link", "href").startswith("file:///")
 
 
+def test_pictures_can_be_shown_on_the_map(page):
+    dots = look(page)
+    page.check("#map-pictures")
+    expect(page.locator("#map-pictures")).to_be_checked()
+    page.wait_for_timeout(200)
+    assert look(page) != dots
+    page.uncheck("#map-pictures")
+    assert look(page) == dots
+
+
 def test_names_are_text(page):
     page.fill("#map-search", "onerror")
     expect(page.locator("#sheet-tiles .tile")).to_have_count(1)

@@ -3,7 +3,7 @@
   const find = (id) => document.getElementById(id);
   const data = JSON.parse(find("map-data").textContent);
   const n = data.count, k = data.k;
-  const HIT = 14, STEP = 60, PAGE = 60, MOST_ZOOM = 2000, MOST_LABELS = 60, OTHER = 254, NONE = 255;
+  const HIT = 14, STEP = 60, PAGE = 60, MOST_ZOOM = 2000, MOST_LABELS = 60, OTHER = 254, NONE = 255, MOST_PICTURED = 300;
 
   // What Python packed: base64 of gzip.
   const unpack = async (text) => {
@@ -180,9 +180,36 @@
       for (const i of shown.slice(1)) { pen.beginPath(); pen.moveTo(screenX(shown[0]), screenY(shown[0])); pen.lineTo(screenX(i), screenY(i)); pen.stroke(); }
       for (const i of shown.slice(1)) ring(i, dot + 2.5, css("text"), 1.5);
     }
+    if (find("map-pictures").checked) drawPictures();
     writeLabels();
     if (current >= 0) { ring(current, dot + 5, css("card"), 5); ring(current, dot + 5, css("bad"), 3); }
     if (outline) drawOutline();
+  };
+  // Pictures at their dots, as many as do not overlap.
+  const small = new Map(), SIDE = 46;
+  const loadPictures = () => Promise.all(Object.entries(data.pictures).map(async ([i, uri]) => {
+    const one = Object.assign(new Image(), { src: uri });
+    await one.decode();
+    small.set(Number(i), one);
+  })).then(draw);
+  const drawPictures = () => {
+    const taken = new Map(), key = (column, row) => column * 4096 + row;
+    pen.lineWidth = 2;
+    for (const [i, one] of small) {
+      const x = screenX(i), y = screenY(i), column = Math.floor(x / SIDE), row = Math.floor(y / SIDE);
+      if ((selected && !selected[i]) || x < -SIDE || y < -SIDE || x > width + SIDE || y > height + SIDE) continue;
+      let free = true;
+      for (let a = column - 1; a <= column + 1; a++) for (let b = row - 1; b <= row + 1; b++) {
+        const other = taken.get(key(a, b));
+        if (other && Math.abs(other[0] - x) < SIDE && Math.abs(other[1] - y) < SIDE) free = false;
+      }
+      if (!free) continue;
+      taken.set(key(column, row), [x, y]);
+      const scale = (SIDE - 4) / Math.max(one.naturalWidth, one.naturalHeight), w = one.naturalWidth * scale, h = one.naturalHeight * scale;
+      pen.drawImage(one, x - w / 2, y - h / 2, w, h);
+      pen.strokeStyle = `rgb(${colors[codes[chosen][i]]})`;
+      pen.strokeRect(x - w / 2, y - h / 2, w, h);
+    }
   };
   const writeLabels = () => {
     pen.font = "600 12px system-ui, sans-serif";
@@ -447,6 +474,7 @@
   find("zoom-out").addEventListener("click", () => zoom(1 / 1.5));
   find("zoom-fit").addEventListener("click", fit);
   find("map-color").addEventListener("change", (event) => { chosen = Number(event.target.value); recolorAll(); });
+  find("map-pictures").addEventListener("change", () => (small.size ? draw() : loadPictures()));
   let waiting = 0;
   const search = () => {
     const words = find("map-search").value.trim().toLowerCase().split(/\s+/);
@@ -481,6 +509,8 @@
   });
 
   find("map-color").value = String(chosen);
+  find("map-pictures").checked = n <= MOST_PICTURED;
+  if (n <= MOST_PICTURED) await loadPictures();
   recolor();
   writeLegend();
   clear();
