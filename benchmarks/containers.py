@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from steady import run_pipeline
 
 import inputs
 import processes
 from inputs import FLOAT32, Setup
 from measure import Goal, Report, take_turns
+from steady import run_pipeline
 
 if TYPE_CHECKING:
     from beamvec.transforms.inference.model import FeatureModel

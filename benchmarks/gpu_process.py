@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import steady
 
 import processes
+import steady
 from beamvec.transforms.inference.config import Device, ModelConfig
 from beamvec.transforms.inference.engine import Precision, Xla
 from beamvec.transforms.inference.model import load_model
