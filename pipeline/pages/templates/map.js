@@ -3,7 +3,7 @@
   const find = (id) => document.getElementById(id);
   const data = JSON.parse(find("map-data").textContent);
   const n = data.count, k = data.k;
-  const HIT = 14, STEP = 60, PAGE = 60, MOST_ZOOM = 2000, MOST_LABELS = 60, OTHER = 254, NONE = 255, MOST_PICTURED = 300;
+  const HIT = 14, STEP = 60, PAGE = 60, MOST_ZOOM = 2000, MOST_LABELS = 60, OTHER = 254, NONE = 255, MOST_PICTURED = 300, MANY = 30000;
 
   // What Python packed: base64 of gzip.
   const unpack = async (text) => {
@@ -56,7 +56,7 @@
       if (code >= OTHER || (isNames() && code >= told.length)) return gray;
       return toBytes(isNames() ? hueOf(code) : ramp(code));
     });
-    palette = Uint8Array.from(colors.flat());
+    palette = Int32Array.from(colors, ([r, g, b]) => b << 16 | g << 8 | r);
     placeLabels();
   };
   const nameOf = (i) => {
@@ -90,7 +90,7 @@
     canvas.width = Math.max(1, Math.round(width * ratio));
     canvas.height = Math.max(1, Math.round(height * ratio));
     image = new ImageData(canvas.width, canvas.height);
-    pixels = new Uint32Array(image.data.buffer);
+    pixels = new Int32Array(image.data.buffer);
     view.fit = Math.max(40, Math.min(width, height) - 48);
     if (was === 1) { fit(); return; }
     view.scale *= view.fit / was;
@@ -114,9 +114,9 @@
     view.left = x - (x - view.left) * scale / view.scale;
     view.top = y - (y - view.top) * scale / view.scale;
     view.scale = scale;
-    draw();
+    move();
   };
-  const pan = (dx, dy) => { view.left += dx; view.top += dy; draw(); };
+  const pan = (dx, dy) => { view.left += dx; view.top += dy; move(); };
   const screenX = (i) => px[i] * view.scale + view.left, screenY = (i) => py[i] * view.scale + view.top;
   const reveal = (i) => {
     const x = screenX(i), y = screenY(i), edge = 24;
@@ -126,6 +126,17 @@
   // ---- drawing: 100,000 dots go into an image by hand, which no canvas call is as fast as.
   let current = -1, shown = [], selected = null, outline = null, asked = false;
   const draw = () => { if (!asked) { asked = true; requestAnimationFrame(paint); } };
+  // While a map of many dots moves on a slow machine, a part of them is drawn, of no meaning either;
+  // all are once it rests.
+  let moves = false, share = 1, rest = 0;
+  const move = () => {
+    if (n > MANY) {
+      moves = true;
+      clearTimeout(rest);
+      rest = setTimeout(() => { moves = false; draw(); }, 150);
+    }
+    draw();
+  };
   const radius = () => {
     const room = Math.sqrt(view.fit * view.fit * 0.1 / n);
     return Math.min(7, Math.max(1.1, Math.min(5, room) * Math.sqrt(view.scale / view.fit))) * ratio;
@@ -141,18 +152,20 @@
   const stamp = (r, opacity, wants) => {
     const { half, at, cover } = makeStamp(r), w = canvas.width, h = canvas.height, code = codes[chosen];
     const scale = view.scale * ratio, left = view.left * ratio, top = view.top * ratio, size = at.length;
-    const parts = cover.map((part) => Math.round(256 * part * opacity));
+    const parts = Int32Array.from(cover, (part) => Math.round(256 * part * opacity));
     // In an order of no meaning, so that no group lies on top of all others.
-    const stride = n % 7919 ? 7919 : 1;
-    for (let j = 0, i = 0; j < n; j++, i = (i + stride) % n) {
+    const stride = n % 7919 ? 7919 : 1, last = moves ? Math.ceil(n * share) : n;
+    for (let j = 0, i = 0; j < last; j++, i = (i + stride) % n) {
       if (wants && !wants[i]) continue;
       const x = Math.round(px[i] * scale + left), y = Math.round(py[i] * scale + top);
       if (x < half || y < half || x >= w - half || y >= h - half) continue;
-      const c = 3 * code[i], r1 = palette[c], g1 = palette[c + 1], b1 = palette[c + 2], middle = y * w + x;
+      const color = palette[code[i]], redBlue = color & 0xff00ff, green = color & 0xff00, middle = y * w + x;
       for (let q = 0; q < size; q++) {
         const p = middle + at[q], under = pixels[p], a = parts[q];
-        const r0 = under & 255, g0 = under >> 8 & 255, b0 = under >> 16 & 255;
-        pixels[p] = -16777216 | (b0 + ((b1 - b0) * a >> 8)) << 16 | (g0 + ((g1 - g0) * a >> 8)) << 8 | (r0 + ((r1 - r0) * a >> 8));
+        // Red and blue at once, with room between them for what multiplying carries over.
+        pixels[p] = -16777216
+          | (Math.imul(under & 0xff00ff, 256 - a) + Math.imul(redBlue, a)) >>> 8 & 0xff00ff
+          | (Math.imul(under & 0xff00, 256 - a) + Math.imul(green, a)) >>> 8 & 0xff00;
       }
     }
   };
@@ -166,7 +179,7 @@
   const paint = () => {
     asked = false;
     if (!pixels) return;
-    const [r, g, b] = toBytes(css("card")), size = radius();
+    const began = performance.now(), [r, g, b] = toBytes(css("card")), size = radius();
     pixels.fill(-16777216 | b << 16 | g << 8 | r);
     stamp(size, selected ? 0.16 : 0.82);
     if (selected) stamp(size * 1.15, 0.95, selected);
@@ -184,6 +197,7 @@
     writeLabels();
     if (current >= 0) { ring(current, dot + 5, css("card"), 5); ring(current, dot + 5, css("bad"), 3); }
     if (outline) drawOutline();
+    if (moves) share = Math.min(1, Math.max(0.1, share * 16 / (performance.now() - began)));
   };
   // Pictures at their dots, as many as do not overlap.
   const small = new Map(), SIDE = 46;
