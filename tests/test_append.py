@@ -485,3 +485,15 @@ def test_an_unfinished_run_goes_on_with_what_it_began_with(
     assert extract("--input", large) == 0
     assert open_dataset(str(tmp_path / "out")).settings.resizer == "pillow"
     assert hash_files(tmp_path / "out") == hash_files(tmp_path / "whole")
+
+
+def test_after_an_append_a_plain_run_names_append(append, extract, folder, capsys):
+    assert append() == 0
+    samples.make_image(77).save(folder / "new.png")
+    assert append() == 0
+    capsys.readouterr()
+    assert extract("--input", folder, "--max-failure-ratio", "1") == 2
+    told = capsys.readouterr().err
+    assert (
+        "was appended to: 13 images in all, 13 in this input; --append adds what it lacks" in told
+    )

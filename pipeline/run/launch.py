@@ -319,6 +319,12 @@ def _confirm(config: ExtractConfig, found: FoundOutput, observer: Observer) -> R
         clear_work(config.layout)
     now = account_inputs(ref for ref in config.source.list_all() if isinstance(ref, ImageRef))
     if f"{now.input_digest:064x}" != run.input.digest:
+        if run.appended:
+            raise OutputError(
+                f"{config.output} holds a dataset that was appended to: {run.counts.inputs:,} "
+                f"images in all, {now.inputs:,} in this input; `append=True` adds what it lacks, "
+                "if anything; replace it with `overwrite=True`, or choose another `output`"
+            )
         limits = f"{_name_limit(run.input.limit)} then, {_name_limit(config.source.limit)} now, "
         raise OutputError(
             f"{config.output} holds a finished dataset of another input: "
