@@ -57,7 +57,7 @@ def tell_phase(event: str, path: str, images: str, output: str) -> str | None:
     if not path.startswith(output):
         return None
     first, _, name = path[len(output) :].strip("/").partition("/")
-    if first in ("embeddings", "failures"):
+    if first in ("embeddings", "failures") or name.startswith("parts/"):
         return "merging"
     if first.startswith(("run.json", "_SUCCESS")):
         return "end"
@@ -191,6 +191,9 @@ class Chaos:
 
     def _run(self, output: Path, moment: Moment | None) -> int:
         chunk_size, workers = self._random.choice((2, 2, 3, 9)), self._random.randint(1, 4)
+        if self._history and not self.totals.resumes:  # So that it takes over what is there.
+            chunk_size = self._chunk_size
+        self._chunk_size = chunk_size
         flags = self._flags(output, chunk_size, workers)
         self.totals.resumes += bool(self._history)
         self._history.append(f"chunk size {chunk_size}, {workers} workers, {moment}")
