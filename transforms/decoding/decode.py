@@ -27,7 +27,7 @@ READ_THREADS = 16
 """Images read at the same time by each bundle, so that slow storage does not starve the model."""
 
 PARCEL_IMAGES = 64
-PARCEL_BYTES = 1 << 17
+PARCEL_BYTES = 1 << 18
 PARCEL_PIXEL_BYTES = 1 << 24
 """What a decoder is sent at a time: of tiny images many, as a message costs; large ones alone, so
 that all decoders are busy. Their pixels bound the memory that it shares with its parent."""
