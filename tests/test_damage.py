@@ -139,7 +139,7 @@ def test_few_rows_of_many_numbers_are_grouped(tmp_path):
         f"sys.exit(main(['duplicates', {str(tmp_path)!r}]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "2 of 3 images are in 1 groups" in done.stdout
+    assert "2 of 3 images are in 1 group " in done.stdout
 
 
 def test_a_record_of_a_gigabyte_is_refused_before_it_is_parsed(made):

@@ -13,28 +13,23 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import samples
 from beamvec.transforms.decoding.decode import decode_chunk
-from beamvec.transforms.decoding.decoder import CRASHED, TIMED_OUT, Decoder, DecoderDiedError
+from beamvec.transforms.decoding.decoder import CRASHED, TIMED_OUT, DecoderDiedError
 from beamvec.transforms.decoding.limits import Limits
-from beamvec.transforms.decoding.messages import Answer, Message, Request, Signal, receive, send
 from beamvec.transforms.decoding.outcome import Cause, Outcome
-from beamvec.transforms.decoding.pixels import DecodedImage, decode_image
+from beamvec.transforms.decoding.pixels import decode_image
 from beamvec.transforms.decoding.places import DecoderStartError, PoolClosedError
 from beamvec.transforms.decoding.pool import SLOW_PARCELS, DecoderError, DecoderPool, SharedPool
 from beamvec.transforms.decoding.process import decode_file
 from beamvec.transforms.decoding.reading import ImageFile, read_file
 from beamvec.transforms.decoding.resize import Resizing
 from beamvec.transforms.decoding.retries import decode_with_retries
-from beamvec.transforms.decoding.shared import PixelMemory, create_shared_file
 from beamvec.transforms.files.readers import FILES
 from beamvec.transforms.files.storage import ReadResult
 from beamvec.transforms.records.chunks import Chunk
@@ -555,96 +550,6 @@ def test_a_chunk_ends_with_its_pool(photos):
     refs = tuple(ImageRef(str(file)) for file in sorted((photos / "group0").glob("*.jpg")))
     with ThreadPoolExecutor(2) as threads, pytest.raises(PoolClosedError):
         decode_chunk(Chunk(0, 0, "", refs), Resizing(16, "stretch"), threads, pool)
-
-
-contents = st.binary(max_size=50) | st.text(st.characters(), max_size=9)
-seconds = st.floats(0, 1e4)
-
-
-@st.composite
-def outcomes(draw: st.DrawFn) -> Outcome:
-    image = error = None
-    if draw(st.booleans()):
-        pixels = np.empty((0, 0, 3), np.uint8)  # They do not go by messages.
-        image = DecodedImage(pixels, *draw(st.tuples(st.integers(1), st.integers(1), st.text())))
-    else:
-        error = Cause(*draw(st.tuples(st.sampled_from(["read", "decode"]), *[st.text()] * 2)))
-    size_bytes = draw(st.none() | st.integers(0))
-    rest = draw(st.tuples(st.text(), seconds, seconds, st.integers(0)))
-    return Outcome(image, error, size_bytes, *rest)
-
-
-@st.composite
-def messages(draw: st.DrawFn) -> Message:
-    size = draw(st.integers(1, 4))
-    request = Request(
-        Resizing(size, draw(st.sampled_from(["crop", "pad"]))), draw(st.lists(contents))
-    )
-    answer = Answer(draw(st.lists(outcomes(), max_size=4)))
-    return draw(st.sampled_from([request, Signal("ready"), Signal("turn"), answer]))
-
-
-def without_pixels(message: Message) -> Message:
-    if not isinstance(message, Answer):
-        return message
-    bare = [o._replace(image=o.image and o.image._replace(pixels=None)) for o in message.outcomes]
-    return replace(message, outcomes=bare)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(messages(), max_size=3))
-def test_messages_arrive_as_they_were_sent(sent):
-    ours, theirs = socket.socketpair()
-    with ours, theirs, theirs.makefile("rb") as stream:
-        for message in sent:
-            send(ours, message)
-        received = [receive(stream) for _ in sent]
-        ours.shutdown(socket.SHUT_WR)
-        with pytest.raises(EOFError):
-            receive(stream)
-    assert list(map(without_pixels, received)) == list(map(without_pixels, sent))
-
-
-def test_pixels_of_one_answer_survive_the_next(pool):
-    """They lie in memory that the decoder uses again, and that grows with larger requests."""
-    expected, found = [], []
-    for count, size in ((1, 8), (3, 8), (2, 40), (1, 9), (64, 40)):
-        files = [samples.encode(samples.make_image(i), "JPEG") for i in range(count)]
-        resizing = Resizing(size, "stretch")
-        expected += [decode_image(file, resizing).pixels for file in files]
-        found += [each.image.pixels for each in pool.decode_parcel(sources(*files), resizing)]
-    assert len(found) == 71
-    assert all(map(np.array_equal, expected, found))
-
-
-def test_pixels_of_large_models_go_in_small_parcels(photos, monkeypatch):
-    """The memory that a decoder shares does not grow with the number of files."""
-    asked = []
-    ask = Decoder.ask
-    monkeypatch.setattr(
-        Decoder,
-        "ask",
-        lambda self, request, turn: asked.append(len(request.files)) or ask(self, request, turn),
-    )
-    refs = tuple(ImageRef(str(file)) for file in sorted((photos / "group0").glob("*.jpg")))
-    pool = DecoderPool(1)
-    with ThreadPoolExecutor(2) as threads:
-        decode_chunk(Chunk(0, 0, "", refs * 8), Resizing(1600, "stretch"), threads, pool)
-    pool.close()
-    assert max(asked) == 2
-    assert sum(asked) == 8 * len(refs)
-
-
-def test_a_decoder_cannot_take_memory_away_from_its_parent():
-    """To read what is gone would end the parent, by SIGBUS."""
-    descriptor = create_shared_file()
-    memory = PixelMemory(descriptor)
-    memory.view(1, 8)
-    if hasattr(os, "memfd_create"):
-        with pytest.raises(PermissionError):
-            os.ftruncate(descriptor, 0)
-    memory.close()
-    memory.close()
 
 
 def test_a_process_loads_neither_beam_nor_pyarrow():

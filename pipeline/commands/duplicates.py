@@ -86,7 +86,8 @@ def _describe_member(image: Member) -> str:
 def _headline(groups: list[Group], rows: int, threshold: float) -> str:
     counted = count_duplicates(groups)
     return (
-        f"{counted.members:,} of {rows:,} images are in {len(groups):,} groups (cosine of at least "
+        f"{counted.members:,} of {rows:,} images are in {len(groups):,} "
+        f"group{'' if len(groups) == 1 else 's'} (cosine of at least "
         f"{threshold:g}); {counted.copies:,} are copies of others, {counted.near:,} near copies; "
         f"without them {format_size(counted.size_bytes)} less"
     )

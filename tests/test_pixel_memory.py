@@ -1,0 +1,113 @@
+"""Pixels come through memory that a decoder uses again: each image has its own all the same."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import samples
+from beamvec.transforms.decoding.decode import decode_chunk
+from beamvec.transforms.decoding.decoder import Decoder
+from beamvec.transforms.decoding.pixels import decode_image
+from beamvec.transforms.decoding.pool import DecoderPool
+from beamvec.transforms.decoding.reading import ImageFile
+from beamvec.transforms.decoding.resize import Resizing
+from beamvec.transforms.decoding.shared import PixelMemory, create_shared_file
+from beamvec.transforms.files.storage import ReadResult
+from beamvec.transforms.records.chunks import Chunk
+from beamvec.transforms.records.images import ImageRef
+
+
+class Named:
+    """Reads images by their names; of some it says that they are local files, which are not there.
+
+    Args:
+        contents: of the files, by name.
+        absent: for which the decoder finds no file.
+    """
+
+    def __init__(self, contents: dict[str, bytes], absent: set[str]):
+        self._contents, self._absent = contents, absent
+
+    def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:
+        return ReadResult(self._contents[ref.uri][:limit_bytes], None, 0)
+
+    def local_path(self, ref: ImageRef) -> str | None:
+        return f"/no/such/{ref.uri}" if ref.uri in self._absent else None
+
+
+def test_a_chunk_has_each_images_own_pixels_whatever_was_tried_again(tmp_path):
+    """Files are decoded in parcels, alone, and once more; the pixels of all land in their rows."""
+    endings = {
+        3: f"@@crash-once {tmp_path}/crashed",
+        5: f"@@no-memory-once {tmp_path}/short",
+        8: "@@crash ",
+        9: "@@exit ",
+    }
+    contents = {
+        f"{i:02d}.jpg": samples.encode(samples.make_image(i), "JPEG") + endings.get(i, "").encode()
+        for i in range(16)
+    }
+    contents["12.jpg"] = b"no image"
+    resizing = Resizing(24, "crop")
+    pool = DecoderPool(2, "bad_decoders:decode")
+    chunk = Chunk(0, 0, "", tuple(map(ImageRef, contents)))
+    with ThreadPoolExecutor(4) as threads:
+        reader = Named(contents, {"01.jpg", "05.jpg", "12.jpg", "15.jpg"})
+        decoded = decode_chunk(chunk, resizing, threads, pool, reader)
+    pool.close()
+    names = [image.ref.uri for image in decoded.images]
+    assert names == [name for name in contents if name[:2] not in ("08", "09", "12")]
+    for name, pixels in zip(names, decoded.pixels, strict=True):
+        assert np.array_equal(pixels, decode_image(contents[name], resizing).pixels), name
+
+
+def test_pixels_of_one_answer_survive_the_next():
+    """They lie in memory that the decoder uses again, and that grows with larger requests."""
+    expected, found = [], []
+    pool = DecoderPool(1)
+    for count, size in ((1, 8), (3, 8), (2, 40), (1, 9), (64, 40)):
+        files = [samples.encode(samples.make_image(i), "JPEG") for i in range(count)]
+        resizing = Resizing(size, "stretch")
+        expected += [decode_image(file, resizing).pixels for file in files]
+        found += [each.image.pixels for each in pool.decode_parcel(name_all(files), resizing)]
+    pool.close()
+    assert len(found) == 71
+    assert all(map(np.array_equal, expected, found))
+
+
+def name_all(files: list[bytes]) -> list[ImageFile]:
+    return [ImageFile(ImageRef(f"{i}.jpg"), file) for i, file in enumerate(files)]
+
+
+def test_pixels_of_large_models_go_in_small_parcels(photos, monkeypatch):
+    """The memory that a decoder shares does not grow with the number of files."""
+    asked = []
+    ask = Decoder.ask
+    monkeypatch.setattr(
+        Decoder,
+        "ask",
+        lambda self, request, turn: asked.append(len(request.files)) or ask(self, request, turn),
+    )
+    refs = tuple(ImageRef(str(file)) for file in sorted((photos / "group0").glob("*.jpg")))
+    pool = DecoderPool(1)
+    with ThreadPoolExecutor(2) as threads:
+        decode_chunk(Chunk(0, 0, "", refs * 8), Resizing(1600, "stretch"), threads, pool)
+    pool.close()
+    assert max(asked) == 2
+    assert sum(asked) == 8 * len(refs)
+
+
+def test_a_decoder_cannot_take_memory_away_from_its_parent():
+    """To read what is gone would end the parent, by SIGBUS."""
+    descriptor = create_shared_file()
+    memory = PixelMemory(descriptor)
+    memory.view(1, 8)
+    if hasattr(os, "memfd_create"):
+        with pytest.raises(PermissionError):
+            os.ftruncate(descriptor, 0)
+    memory.close()
+    memory.close()
