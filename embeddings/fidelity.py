@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+LEAST_COMPARED = 32
+LEAST_IMAGES = 2 * LEAST_COMPARED
+"""Images with which there is something to calibrate on and to compare on."""
+
 
 @dataclass(frozen=True)
 class Fidelity:

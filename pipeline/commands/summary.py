@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from beamvec.embeddings import RunRecord, layout
+from beamvec.embeddings.fidelity import LEAST_IMAGES
 from beamvec.embeddings.run_record import Counts, Timings
 from beamvec.embeddings.unlisted import Unlisted
 from beamvec.pipeline.units import format_duration, format_size
@@ -61,7 +62,8 @@ def summarize(record: RunRecord, output: str) -> list[str]:
 def _advise_tune(record: RunRecord) -> list[str]:
     """Say what would be faster, where a run computed in float32 and this machine can do better."""
     source = record.input
-    if record.settings.precision != "float32" or not source.names or not has_fast_int8():
+    fits_int8 = record.latest.counts.embeddings >= LEAST_IMAGES and has_fast_int8()
+    if record.settings.precision != "float32" or not source.names or not fits_int8:
         return []
     command = _tune_command(source.source, source.names, record.model)
     return [_line("faster", f"int8, by some 2 to 3 times; for your images: {command}")]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from beamvec.embeddings.fidelity import LEAST_COMPARED, LEAST_IMAGES
 from beamvec.errors import ArgumentError
 from beamvec.transforms.decoding.decode import READ_THREADS, decode_chunk
 from beamvec.transforms.decoding.pool import DecoderPool
@@ -23,10 +24,6 @@ from beamvec.transforms.embedding.known_int8 import CALIBRATED, COMPARED
 from beamvec.transforms.inputs.source import Source
 from beamvec.transforms.records.chunks import Chunk
 from beamvec.transforms.records.images import ImageRef
-
-LEAST_COMPARED = 32
-LEAST = 2 * LEAST_COMPARED
-"""Images with which there is something to calibrate on and to compare on."""
 
 
 class Sample(NamedTuple):
@@ -65,11 +62,11 @@ def take_sample(
             found.setdefault(sha256, pixels)
         if len(found) >= wanted:
             break
-    if len(found) < LEAST:
+    if len(found) < LEAST_IMAGES:
         raise ArgumentError(
-            f"`precision=int8` needs {LEAST} different images at least, to calibrate on and to "
-            f"compare on, and `{source.kind}` has {len(found)} that can be decoded; give others of "
-            "their kind as `calibration_images`, best some 350, or use another precision"
+            f"`precision=int8` needs {LEAST_IMAGES} different images at least, to calibrate on and "
+            f"to compare on, and `{source.kind}` has {len(found)} that can be decoded; give others "
+            "of their kind as `calibration_images`, best some 350, or use another precision"
         )
     pixels = np.stack(list(found.values())[:wanted])
     count = max(LEAST_COMPARED, len(pixels) // 4, len(pixels) - CALIBRATED)
