@@ -27,10 +27,12 @@ READ_THREADS = 16
 """Images read at the same time by each bundle, so that slow storage does not starve the model."""
 
 PARCEL_IMAGES = 64
-PARCEL_BYTES = 1 << 18
+PARCEL_BYTES = 1 << 20
+LEAST_PARCEL_BYTES = 1 << 16
 PARCEL_PIXEL_BYTES = 1 << 24
-"""What a decoder is sent at a time: of tiny images many, as a message costs; large ones alone, so
-that all decoders are busy. Their pixels bound the memory that it shares with its parent."""
+"""What a decoder is sent at a time: of tiny images many, as a message costs; large ones alone.
+Towards the end of a chunk it is less and less, so that all decoders end with it at the same time.
+The pixels bound the memory that a decoder shares with its parent."""
 
 
 Images: TypeAlias = Iterator[tuple[int, ImageRef | ImageFile]]
@@ -61,7 +63,7 @@ def decode_chunk(
 
     def decode_parcels(images: Images) -> Effort:
         effort = Effort()
-        while taken := _take_parcel(images, resizing, pool, reader):
+        while taken := _take_parcel(images, len(chunk.refs), resizing, pool, reader):
             parcel = [source._replace(out=pixels[i]) for i, source in taken]
             outcomes = pool.decode_parcel(parcel, resizing, reader)
             for (i, source), outcome in zip(taken, outcomes, strict=True):
@@ -91,9 +93,9 @@ def _open_images(
 
 
 def _take_parcel(
-    images: Images, resizing: Resizing, pool: DecoderPool, reader: ImageReader
+    images: Images, count: int, resizing: Resizing, pool: DecoderPool, reader: ImageReader
 ) -> list[tuple[int, ImageFile]]:
-    """Take the next images and their places, enough for a parcel; none at the end."""
+    """Take the next of `count` images and their places, enough for a parcel; none at the end."""
     most = min(PARCEL_IMAGES, max(1, PARCEL_PIXEL_BYTES // (3 * resizing.size**2)))
     taken: list[tuple[int, ImageFile]] = []
     size_bytes = 0
@@ -102,7 +104,9 @@ def _take_parcel(
         taken.append((i, source))
         is_path = isinstance(source.content, str)
         size_bytes += (source.ref.size_bytes or 0) if is_path else len(source.content)
-        if len(taken) == most or size_bytes >= PARCEL_BYTES:
+        left_bytes = size_bytes / len(taken) * (count - i - 1)
+        share_bytes = max(LEAST_PARCEL_BYTES, left_bytes / (2 * pool.count))
+        if len(taken) == most or size_bytes >= min(PARCEL_BYTES, share_bytes):
             break
     return taken
 

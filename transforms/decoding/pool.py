@@ -72,6 +72,7 @@ class DecoderPool:
         start_s: float = START_S,
         limits: Limits = DEFAULT_LIMITS,
     ):
+        self.count = count
         self.max_file_size = limits.max_file_size
         start = functools.partial(Decoder, decoder, timeout_s, limits)
         # Starting and decoding take `timeout_s` each at most.
