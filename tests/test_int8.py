@@ -146,6 +146,24 @@ def test_a_model_is_quantised_the_same_way_again(run, tmp_path, monkeypatch, cap
     assert hash_files(tmp_path / "other") == hash_files(tmp_path / "out")
 
 
+def test_a_model_that_changes_while_it_is_quantised_is_not_kept(
+    images, extract, tmp_path, monkeypatch, capfd
+):
+    model = str(tmp_path / "model")
+    samples.save_tiny_model(model)
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+
+    def quantize_late(*args):
+        samples.save_tiny_model(model, seed=1)
+        return quantize.quantize(*args)
+
+    monkeypatch.setattr(int8, "quantize", quantize_late)
+    flags = ("--input", images, *FLAGS, "--max-failure-ratio", "1")
+    assert extract(*flags, model=model) == 2
+    assert "has changed meanwhile" in capfd.readouterr().err
+    assert not list((tmp_path / "cache").glob("*.zip"))
+
+
 def test_launches_at_the_same_time_quantise_once(images, model_path, monkeypatch, tmp_path):
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
     made = []

@@ -113,7 +113,8 @@ def make_int8(
         return calibration.made
     sample = calibration.sample
     assert sample is not None
-    path = os.path.join(hub.cache_folder(), f"int8-{_make_key(files, said, sample)}.zip")
+    key = _make_key(files, said, sample)
+    path = os.path.join(hub.cache_folder(), f"int8-{key}.zip")
     with _lock(path):
         try:
             made = read_int8(path)
@@ -123,6 +124,7 @@ def make_int8(
                 f"float32 on {len(sample.compared)} others ..."
             )
             made = _make(files, said, sample)
+            _require_key(key, files, said, sample)
             storage.write_file(path, made.pack())
     found = MadeInt8(Int8Model(hash_file(path), path), made.fidelity)
     write_note(calibration.note, found)
@@ -133,6 +135,12 @@ def _make_key(files: ModelFiles, said: Description, sample: Sample) -> str:
     """Return the SHA-256, in hex, of all that the quantised model follows from."""
     compared = hash_pixels(sample.compared)
     return hash_parts((_RECIPE, *make_parts(files, said), sample.digest, compared))
+
+
+def _require_key(key: str, files: ModelFiles, said: Description, sample: Sample) -> None:
+    """Refuse to keep, for the files that the key was made of, what was made of others."""
+    if _make_key(files, said, sample) != key:
+        raise ModelError(f"the model {files.handle} has changed meanwhile; start again")
 
 
 @contextlib.contextmanager
