@@ -23,6 +23,7 @@ from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import ChunkWatcher
 from beamvec.pipeline.silence import silence
 from beamvec.pipeline.terminal import show_json
+from beamvec.transforms.machine import end_with
 
 _POLL_S = 0.1
 _WARM_SHARE = 0.2
@@ -73,7 +74,7 @@ def try_variant(arguments: dict[str, Any], beam_flags: list[str]) -> Trial:
     Raises:
         TrialError: if it cannot be run so; the message says why.
     """
-    command = [sys.executable, "-c", _START, repr(time.time()), *beam_flags]
+    command = [sys.executable, "-c", _START, str(os.getpid()), repr(time.time()), *beam_flags]
     asked = json.dumps(arguments, default=os.fspath)
     path = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(
@@ -189,7 +190,8 @@ def _read_peak(pid: str) -> int:
 def main() -> None:
     """Be the process of `try_variant`."""
     silence()
-    started, *beam_flags = sys.argv[1:]
+    parent, started, *beam_flags = sys.argv[1:]
+    end_with(int(parent))
     arguments = json.load(sys.stdin)
     try:
         answer = asdict(_run(arguments, beam_flags, float(started)))

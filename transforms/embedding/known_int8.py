@@ -6,6 +6,7 @@ times of change are taken for the same, as they are where a run goes on. Beam is
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import heapq
 import json
@@ -150,7 +151,8 @@ def read_note(path: str | None) -> MadeInt8 | None:
 
 
 def write_note(path: str | None, made: MadeInt8) -> None:
-    """Note which model was made of the images."""
+    """Note which model was made of the images, where that can be written."""
     if path is not None:
         noted = _Note(os.path.basename(made.model.path), made.model.sha256)
-        storage.write_file(path, json.dumps(asdict(noted)).encode())
+        with contextlib.suppress(OSError):  # Without it the images are decoded again, no more.
+            storage.write_file(path, json.dumps(asdict(noted)).encode())
