@@ -52,12 +52,17 @@ def run(args: argparse.Namespace) -> int:
     best = max(done, key=lambda each: each.rate)
     if not best.rate:
         raise ArgumentError("there is no image to try anything on")
+    if best.trial and best.trial.failed == best.trial.images:
+        raise ArgumentError(
+            f"none of the first {best.trial.images:,} images can be embedded, so nothing can be "
+            "timed; `beamvec extract` with `--limit` tells why"
+        )
     if args.json:
         show_json(_to_json(tried, reasons, best, args))
         return 0
     show(_ROW.format(*_HEADS).replace("_", " "), *map(_format, done))
     for each, reason in zip(tried, reasons, strict=True):
-        if not each.trial:
+        if reason:
             show(f"{each.variant.engine:<12} {each.variant.precision:<9} {reason}")
     show("", *_advise(done, best, args))
     return 0
@@ -151,7 +156,7 @@ def _describe_cost(each: Tried, args: argparse.Namespace) -> str:
 
 def _count_hours(each: Tried, images: int) -> float:
     assert each.trial
-    return (images / each.rate + each.trial.first_s) / 3600
+    return (images / each.trial.images_per_s + each.trial.first_s) / 3600
 
 
 def _name(each: Tried) -> str:

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import ChunkWatcher
 from beamvec.pipeline.silence import silence
 from beamvec.pipeline.terminal import show_json
+from beamvec.transforms.inference import hub
 from beamvec.transforms.machine import end_with
 
 _POLL_S = 0.1
@@ -77,14 +79,17 @@ def try_variant(arguments: dict[str, Any], beam_flags: list[str]) -> Trial:
     command = [sys.executable, "-c", _START, str(os.getpid()), repr(time.time()), *beam_flags]
     asked = json.dumps(arguments, default=os.fspath)
     path = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        command,
-        input=asked,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    # It ends without tidying up, or is killed, and Beam leaves folders behind then.
+    with tempfile.TemporaryDirectory(prefix="beamvec-trial-", ignore_cleanup_errors=True) as folder:
+        places = {"PYTHONPATH": path, "TFHUB_CACHE_DIR": hub.cache_folder(), "TMPDIR": folder}
+        done = subprocess.run(
+            command,
+            input=asked,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **places},
+        )
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
