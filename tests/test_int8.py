@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that
 from conftest import forget_models, hash_files
+from PIL.PngImagePlugin import PngInfo
 
 import beamvec
 import samples
@@ -289,6 +290,18 @@ def test_too_few_images_are_refused_with_the_remedy(run, photos, images, capsys,
     assert not (tmp_path / "out").exists()
     assert run("--input", few, "--calibration-images", images) == 0
     assert read_run(tmp_path / "out")["fidelity"]["calibrated"] == 48
+
+
+def test_images_that_look_alike_count_once(run, capsys, tmp_path):
+    folder = tmp_path / "alike"
+    folder.mkdir()
+    for index in range(IMAGES):
+        noted = PngInfo()
+        noted.add_text("number", str(index))
+        data = samples.encode(samples.make_image(0), "PNG", pnginfo=noted)
+        (folder / f"{index:02d}.png").write_bytes(data)
+    assert run("--input", folder) == 2
+    assert "has 1 that can be decoded" in capsys.readouterr().err
 
 
 def test_an_input_that_cannot_be_listed_is_told_before_any_work(run, monkeypatch, capsys, tmp_path):

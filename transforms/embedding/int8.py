@@ -34,9 +34,6 @@ from beamvec.transforms.inference.trust import check_trusted
 from beamvec.transforms.inputs.patterns import Patterns
 from beamvec.transforms.inputs.source import Source
 
-_RECIPE = "1"
-"""Changes with whatever this module and `quantize` do otherwise."""
-
 
 @dataclass(frozen=True)
 class Calibration:
@@ -150,7 +147,7 @@ def _find(path: str) -> MadeInt8 | None:
 def _make_key(files: ModelFiles, said: Description, sample: Sample) -> str:
     """Return the SHA-256, in hex, of all that the quantised model follows from."""
     compared = hash_pixels(sample.compared)
-    return hash_parts((_RECIPE, *make_parts(files, said), sample.digest, compared))
+    return hash_parts((*make_parts(files, said), sample.digest, compared))
 
 
 @contextlib.contextmanager

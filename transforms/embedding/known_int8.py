@@ -41,6 +41,9 @@ COMPARED = 128
 _SPARE = 4
 """As many times the images that are needed are looked at: some may be damaged, or copies."""
 
+_RECIPE = "2"
+"""Changes with whatever `int8`, `calibration` and `quantize` do otherwise."""
+
 _DECODERS = ("pillow", "cykooz-resizer", "pillow-jxl-plugin")
 
 
@@ -80,7 +83,7 @@ def make_parts(files: ModelFiles, said: Description) -> tuple[object, ...]:
     cpu = import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")
     fields = sorted(said.fields.items())
     versions = find_nncf(), version("openvino"), cpu
-    return (files.format, files.fingerprint(), fields, *versions)
+    return (_RECIPE, files.format, files.fingerprint(), fields, *versions)
 
 
 def find_note(
