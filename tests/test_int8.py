@@ -415,6 +415,17 @@ def test_a_cache_that_can_only_be_read_is_used(run, tmp_path, cache, monkeypatch
     assert run() == 0
 
 
+def test_a_cache_on_a_store_makes_no_folder_here(run, tmp_path, cache, monkeypatch):
+    shutil.copytree(cache, tmp_path / "tfhub_modules")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("TFHUB_CACHE_DIR", "gs://bucket/models")
+    with monkeypatch.context() as patch:
+        patch.setattr(quantize.tempfile, "tempdir", str(tmp_path))
+        assert run() == 0
+    assert not list((tmp_path / "here").iterdir())
+
+
 def test_a_cache_that_takes_nothing_is_named(run, tmp_path, monkeypatch, capfd):
     (tmp_path / "file").write_bytes(b"")
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "file" / "cache"))

@@ -81,7 +81,8 @@ def try_variant(arguments: dict[str, Any], beam_flags: list[str]) -> Trial:
     path = os.pathsep.join(filter(None, sys.path))
     # It ends without tidying up, or is killed, and Beam leaves folders behind then.
     with tempfile.TemporaryDirectory(prefix="beamvec-trial-", ignore_cleanup_errors=True) as folder:
-        places = {"PYTHONPATH": path, "TFHUB_CACHE_DIR": hub.cache_folder(), "TMPDIR": folder}
+        cache = os.environ.get("TFHUB_CACHE_DIR") or hub.cache_folder()
+        places = {"PYTHONPATH": path, "TFHUB_CACHE_DIR": cache, "TMPDIR": folder}
         done = subprocess.run(
             command,
             input=asked,
