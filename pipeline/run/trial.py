@@ -31,6 +31,9 @@ _POLL_S = 0.1
 _WARM_SHARE = 0.2
 """Of the images; those that come first wait for the model, and for threads to find their pace."""
 
+_LEAST_STEADY_S = 2.0
+"""Chunks end in twos and threes: over a tenth of a second they told five times the true pace."""
+
 # Without the working folder on the path, whose files may have the names of packages.
 _START = (
     "import sys; sys.path = [path for path in sys.path if path]; "
@@ -45,7 +48,7 @@ class Trial:
     Attributes:
         images: how many there were.
         failed: how many have no embedding.
-        images_per_s: in the steady state, without start and end.
+        images_per_s: in the steady state, without start and end; of a short run, in all of it.
         first_s: seconds from the start of the process to the first embeddings.
         decode_share: of the time that decoding and the model take together, in [0, 1].
         memory_bytes: the peaks of this process and its decoders, added up; None where Linux does
@@ -110,7 +113,7 @@ def _run(arguments: dict[str, Any], beam_flags: list[str], started: float) -> Tr
         record = run_extraction(make_config(arguments), beam_flags, marks)
     except TooManyFailuresError as error:
         record = error.run
-    steady = find_steady(marks.points)
+    steady = find_steady(marks.points, _LEAST_STEADY_S)
     rate = record.timings.images_per_s
     if steady:
         start, end = steady
@@ -162,8 +165,12 @@ class Marks(Observer):
                 self.points.append(Mark(time.time(), done, time.process_time()))
 
 
-def find_steady(points: Sequence[Mark]) -> tuple[Mark, Mark] | None:
+def find_steady(points: Sequence[Mark], least_s: float = 0.0) -> tuple[Mark, Mark] | None:
     """Return where the steady state begins and ends; None if there are not two marks of it.
+
+    Args:
+        points: the marks.
+        least_s: how long it must be to have a pace.
 
     >>> marks = [Mark(1.0, 10, 0.1), Mark(2.0, 40, 0.2), Mark(3.0, 100, 0.3)]
     >>> [mark.done for mark in find_steady(marks)]
@@ -172,7 +179,8 @@ def find_steady(points: Sequence[Mark]) -> tuple[Mark, Mark] | None:
     if not points:
         return None
     warm = [point for point in points if point.done >= _WARM_SHARE * points[-1].done]
-    return (warm[0], warm[-1]) if len(warm) > 1 else None
+    is_long = warm[-1].seconds - warm[0].seconds >= least_s
+    return (warm[0], warm[-1]) if len(warm) > 1 and is_long else None
 
 
 def _read_peaks() -> int | None:

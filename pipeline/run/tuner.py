@@ -115,6 +115,8 @@ class Tuner:
             # The table says how low it is.
             "allow_low_fidelity": variant.precision == "int8",
         }
+        if variant.precision != "int8":
+            arguments.pop("calibration_images", None)
         try:
             trial = try_variant(arguments, variant.beam_flags)
         except TrialError as error:
