@@ -285,9 +285,11 @@ def test_too_few_images_are_refused_with_the_remedy(run, photos, images, capsys,
     assert run("--input", few) == 2
     message = capsys.readouterr().err
     assert "needs 64 different images at least" in message
-    assert "has 11 that can be decoded" in message
+    assert f"{few} has 11 that can be decoded" in message
     assert "--calibration-images" in message
     assert not (tmp_path / "out").exists()
+    assert run("--calibration-images", few) == 2  # Of two places the one that has too few.
+    assert f"{few} has 11 that can be decoded" in capsys.readouterr().err
     assert run("--input", few, "--calibration-images", images) == 0
     assert read_run(tmp_path / "out")["fidelity"]["calibrated"] == 48
 

@@ -67,9 +67,10 @@ def take_sample(
         if len(found) >= wanted:
             break
     if len(found) < LEAST:
+        named = source.names[0] + (" and the others" if len(source.names) > 1 else "")
         raise ArgumentError(
             f"`precision=int8` needs {LEAST} different images at least, to calibrate on and to "
-            f"compare on, and `{source.kind}` has {len(found)} that can be decoded and look "
+            f"compare on, and {named} has {len(found)} that can be decoded and look "
             "different; give others of their kind as `calibration_images`, best some 350, or use "
             "another precision"
         )
