@@ -101,7 +101,7 @@ def random() -> np.random.Generator:
 
 def forget_models() -> None:
     """Let models be loaded anew, as in a new process."""
-    model._load_once.cache_clear()
+    model._loaded.clear()
 
 
 def hash_files(folder: Path) -> dict[str, str]:

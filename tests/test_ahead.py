@@ -16,7 +16,7 @@ from beamvec.pipeline.run.ahead import Ahead
 from beamvec.pipeline.run.config import make_config
 from beamvec.pipeline.run.launch import run_extraction
 from beamvec.transforms.inference.config import ModelConfig
-from beamvec.transforms.inference.model import _load_once, load_model
+from beamvec.transforms.inference.model import _loaded, load_model
 
 HEAVY = ("apache_beam", "numpy", "pyarrow", "tensorflow", "openvino")
 CLOUDS = ("boto3", "google.cloud.storage", "pymongo", "tensorflow", "openvino.tools.ovc")
@@ -115,4 +115,4 @@ def test_nothing_is_begun_where_there_is_a_folder_already(config, tmp_path):
     forget_models()
     ahead = Ahead(config)
     assert ahead.take_known() is None
-    assert _load_once.cache_info().currsize == 0
+    assert not _loaded

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from beamvec.pipeline.commands.main import main
 from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.inference.model_files import import_tensorflow
+from beamvec.transforms.inference.registry import ENGINES
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +37,41 @@ def test_loaded_once_whatever_the_number_of_threads(model_path, monkeypatch):
         )
     assert len(loads) == 1
     assert len({model.load_id for model in models}) == 1
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
+def test_a_model_that_was_written_anew_is_loaded_anew(tmp_path, engine):
+    pytest.importorskip(engine)
+    path = str(tmp_path / "m")
+    config, pixels = ModelConfig(path, engine, batch_size=2), np.full((1, 32, 32, 3), 99, np.uint8)
+    samples.save_tiny_model(path, seed=0)
+    first = load_model(config)
+    assert load_model(config) is first
+    samples.save_tiny_model(path, seed=1)
+    other = load_model(config)
+    assert other.fingerprint != first.fingerprint
+    assert not np.array_equal(other.embed_pixels(pixels), first.embed_pixels(pixels))
+    Path(path, "beamvec.json").write_text('{"scale": 1}')
+    assert load_model(config).spec.scale == 1
+    # A run goes on with the model that it has begun with.
+    shutil.rmtree(path)
+    assert load_model(config, (other.fingerprint, replace(other.spec, scale=1.0)))
+
+
+@pytest.mark.parametrize("engine", ["tensorflow", "openvino"])
+def test_a_model_that_changes_while_it_is_loaded_is_refused(tmp_path, monkeypatch, engine):
+    pytest.importorskip(engine)
+    path = str(tmp_path / "m")
+    samples.save_tiny_model(path)
+    chosen = ENGINES[engine]
+
+    def compile_late(files, said, config):
+        samples.save_tiny_model(path, seed=1)
+        return chosen.compile(files, said, config)
+
+    monkeypatch.setitem(ENGINES, engine, replace(chosen, compile=compile_late))
+    with pytest.raises(ModelError, match="changed while it was loaded"):
+        load_model(ModelConfig(path, engine))
 
 
 def test_training_is_off(model_path):

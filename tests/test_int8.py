@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import apache_beam as beam
@@ -16,6 +18,7 @@ import numpy as np
 import pytest
 from apache_beam.testing.util import assert_that
 from conftest import forget_models, hash_files
+from PIL.PngImagePlugin import PngInfo
 
 import beamvec
 import samples
@@ -146,6 +149,24 @@ def test_a_model_is_quantised_the_same_way_again(run, tmp_path, monkeypatch, cap
     assert hash_files(tmp_path / "other") == hash_files(tmp_path / "out")
 
 
+def test_a_model_that_changes_while_it_is_quantised_is_not_kept(
+    images, extract, tmp_path, monkeypatch, capfd
+):
+    model = str(tmp_path / "model")
+    samples.save_tiny_model(model)
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+
+    def quantize_late(*args):
+        samples.save_tiny_model(model, seed=1)
+        return quantize.quantize(*args)
+
+    monkeypatch.setattr(int8, "quantize", quantize_late)
+    flags = ("--input", images, *FLAGS, "--max-failure-ratio", "1")
+    assert extract(*flags, model=model) == 2
+    assert "has changed meanwhile" in capfd.readouterr().err
+    assert not list((tmp_path / "cache").glob("*.zip"))
+
+
 def test_launches_at_the_same_time_quantise_once(images, model_path, monkeypatch, tmp_path):
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
     made = []
@@ -264,11 +285,25 @@ def test_too_few_images_are_refused_with_the_remedy(run, photos, images, capsys,
     assert run("--input", few) == 2
     message = capsys.readouterr().err
     assert "needs 64 different images at least" in message
-    assert "has 11 that can be decoded" in message
+    assert f"{few} has 11 that can be decoded" in message
     assert "--calibration-images" in message
     assert not (tmp_path / "out").exists()
+    assert run("--calibration-images", few) == 2  # Of two places the one that has too few.
+    assert f"{few} has 11 that can be decoded" in capsys.readouterr().err
     assert run("--input", few, "--calibration-images", images) == 0
     assert read_run(tmp_path / "out")["fidelity"]["calibrated"] == 48
+
+
+def test_images_that_look_alike_count_once(run, capsys, tmp_path):
+    folder = tmp_path / "alike"
+    folder.mkdir()
+    for index in range(IMAGES):
+        noted = PngInfo()
+        noted.add_text("number", str(index))
+        data = samples.encode(samples.make_image(0), "PNG", pnginfo=noted)
+        (folder / f"{index:02d}.png").write_bytes(data)
+    assert run("--input", folder) == 2
+    assert "has 1 that can be decoded" in capsys.readouterr().err
 
 
 def test_an_input_that_cannot_be_listed_is_told_before_any_work(run, monkeypatch, capsys, tmp_path):
@@ -345,18 +380,92 @@ def test_the_model_is_found_again_without_decoding_until_an_image_changes(
     assert read_run(tmp_path / "changed")["settings"]["int8"] != first["settings"]["int8"]
 
 
-@pytest.mark.parametrize("damaged", ["int8-*.json", "int8-*.zip"])
-def test_what_is_damaged_in_the_cache_is_made_anew(run, tmp_path, monkeypatch, damaged):
+def _cut_off(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def _change_method(content: bytes) -> bytes:
+    """Change a bit of how an archive's first file is compressed, as its directory has it."""
+    at = content.index(b"PK\1\2") + 10
+    return content[:at] + b"\x40" + content[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("damaged", "damage"),
+    [("int8-*.json", _cut_off), ("int8-*.zip", _cut_off), ("int8-*.zip", _change_method)],
+)
+def test_what_is_damaged_in_the_cache_is_made_anew(run, tmp_path, monkeypatch, damaged, damage):
     own = tmp_path / "own"
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(own))
     assert run() == 0
     [file] = own.glob(damaged)
     whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
+    file.write_bytes(damage(whole))
     forget_models()
     assert run(output=tmp_path / "again") == 0
     assert file.read_bytes() == whole
     assert hash_files(tmp_path / "again") == hash_files(tmp_path / "out")
+
+
+@pytest.mark.usefixtures("no_quantizing")
+def test_a_cache_that_can_only_be_read_is_used(run, tmp_path, cache, monkeypatch):
+    own = tmp_path / "own"
+    shutil.copytree(cache, own, ignore=shutil.ignore_patterns("*.json", "*.lock"))
+    for model in list(own.glob("int8-*.zip")):
+        Path(f"{model}.lock").mkdir()
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(own))
+    assert run() == 0
+
+
+def test_a_cache_on_a_store_makes_no_folder_here(run, tmp_path, cache, monkeypatch):
+    shutil.copytree(cache, tmp_path / "tfhub_modules")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("TFHUB_CACHE_DIR", "gs://bucket/models")
+    with monkeypatch.context() as patch:
+        patch.setattr(quantize.tempfile, "tempdir", str(tmp_path))
+        assert run() == 0
+    assert not list((tmp_path / "here").iterdir())
+
+
+def test_a_cache_that_takes_nothing_is_named(run, tmp_path, monkeypatch, capfd):
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert run() == 2
+    err = capfd.readouterr().err
+    assert f"cannot keep the int8 model in {tmp_path}/file/cache" in err
+    assert "TFHUB_CACHE_DIR" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_temporary_folder_that_takes_nothing_is_named(run, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    with monkeypatch.context() as patch:
+        patch.setattr(quantize.tempfile, "tempdir", str(tmp_path / "gone"))
+        assert run() == 2
+    assert "TMPDIR" in capfd.readouterr().err
+
+
+def test_a_killed_process_is_named(run, tmp_path, monkeypatch, capfd):
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "cache"))
+    code = "import os, sys; print('a warning', file=sys.stderr); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(quantize, "_START", code)
+    assert run() == 2
+    assert "ended by SIGKILL" in capfd.readouterr().err
+
+
+def test_kill_9_leaves_neither_a_process_nor_a_folder(images, model_path, tmp_path):
+    words = ["extract", "--input", images, "--output", tmp_path / "out", "--model", model_path]
+    places = {"TFHUB_CACHE_DIR": str(tmp_path / "cache"), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "beamvec", *map(str, words), *FLAGS]
+    with subprocess.Popen(command, env={**os.environ, **places}) as launcher:
+        while not list(tmp_path.glob("beamvec-int8-*/order.pickle")):
+            assert launcher.poll() is None
+            time.sleep(0.01)
+        time.sleep(0.5)  # Its process has just begun, and takes seconds to import NNCF.
+        launcher.kill()
+    while list(tmp_path.glob("beamvec-int8-*")):
+        time.sleep(0.1)
 
 
 def test_nncf_must_be_installed(run, monkeypatch, capsys):

@@ -11,6 +11,8 @@ import pytest
 from conftest import hash_files
 
 import beamvec
+import samples
+from beamvec.pipeline.run import launch
 
 
 def test_it_makes_the_dataset_of_the_command(extract, model_path, photos, tmp_path):
@@ -41,6 +43,31 @@ def test_it_goes_on_appends_and_overwrites(model_path, photos, tmp_path):
     run = beamvec.extract(both, append=True, **call)
     assert (run.counts.embeddings, run.latest.counts.embeddings) == (21, 10)
     assert beamvec.extract(photos / "group1", overwrite=True, **call).counts.embeddings == 10
+
+
+def test_a_model_that_was_written_anew_is_not_taken_for_the_one_before(photos, tmp_path):
+    model = tmp_path / "model"
+    for seed in range(2):
+        samples.save_tiny_model(str(model), seed)
+        beamvec.extract(photos / "group0", output=tmp_path / f"{seed}", model=model)
+    before, after = (beamvec.open_dataset(tmp_path / name) for name in "01")
+    assert before.settings.fingerprint != after.settings.fingerprint
+    assert not np.array_equal(before.read_vectors(), after.read_vectors())
+
+
+def test_a_model_that_changes_while_a_run_starts_is_refused(photos, tmp_path, monkeypatch):
+    model = str(tmp_path / "model")
+    samples.save_tiny_model(model)
+    load = launch.load_to_launch
+
+    def load_late(*args):
+        samples.save_tiny_model(model, seed=1)
+        return load(*args)
+
+    monkeypatch.setattr(launch, "load_to_launch", load_late)
+    with pytest.raises(beamvec.ModelError, match="has changed meanwhile"):
+        beamvec.extract(photos, output=tmp_path / "out", model=model)
+    assert not (tmp_path / "out").exists()
 
 
 def test_lists_and_manifests_are_inputs_too(model_path, photos, tmp_path):

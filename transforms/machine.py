@@ -7,7 +7,9 @@ import os
 import resource
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from beamvec.errors import ArgumentError
@@ -38,6 +40,26 @@ def read_cpu_flags() -> set[str]:
 def has_fast_int8() -> bool:
     """Tell whether the processor multiplies int8 in instructions of its own: VNNI or AMX."""
     return bool(read_cpu_flags() & {"avx512_vnni", "avx_vnni", "amx_int8"})
+
+
+_LOOK_S = 1.0
+
+
+def end_with(parent: int, leave: Callable[[], object] = lambda: None) -> None:
+    """Have this process end soon after its parent, whatever ends that, by a look every second.
+
+    Args:
+        parent: the process that started this one.
+        leave: is called first.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_S)
+        leave()
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def check_machine() -> None:

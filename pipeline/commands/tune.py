@@ -33,13 +33,18 @@ def run(args: argparse.Namespace) -> int:
     """Run `beamvec tune` and return its exit code."""
     if args.images is not None and args.images < 1:
         raise ArgumentError(f"--images is {args.images}; it must be at least 1")
-    if args.price is not None and (args.images is None or not 0 <= args.price < math.inf):
+    if args.price is not None and args.images is None:
         raise ArgumentError("--price is what an hour of this machine costs; it goes with --images")
+    if args.price is not None and not 0 <= args.price < math.inf:
+        raise ArgumentError(f"--price is {args.price:g}; it must be a number from 0")
     arguments = {
         name: value for name, value in vars(args).items() if value is not None and name not in _OWN
     }
     with tempfile.TemporaryDirectory(prefix="beamvec-tune-") as folder:
-        source = make_config({**arguments, "output": os.path.join(folder, "out")}).check().source
+        given = {**arguments, "output": os.path.join(folder, "out")}
+        if "precision" not in given:  # All are tried, and images to calibrate on are for one.
+            given.pop("calibration_images", None)
+        source = make_config(given).check().source
         if isinstance(source, ListFile) and source.kept:  # What it names is read already.
             arguments[source.kind] = source.path
             if source.kind == "manifest":
@@ -52,12 +57,17 @@ def run(args: argparse.Namespace) -> int:
     best = max(done, key=lambda each: each.rate)
     if not best.rate:
         raise ArgumentError("there is no image to try anything on")
+    if best.trial and best.trial.failed == best.trial.images:
+        raise ArgumentError(
+            f"none of the first {best.trial.images:,} images can be embedded, so nothing can be "
+            "timed; `beamvec extract` with `--limit` tells why"
+        )
     if args.json:
         show_json(_to_json(tried, reasons, best, args))
         return 0
     show(_ROW.format(*_HEADS).replace("_", " "), *map(_format, done))
     for each, reason in zip(tried, reasons, strict=True):
-        if not each.trial:
+        if reason:
             show(f"{each.variant.engine:<12} {each.variant.precision:<9} {reason}")
     show("", *_advise(done, best, args))
     return 0
@@ -66,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
 def _try_all(tuner: Tuner, arguments: dict[str, Any]) -> list[Tried]:
     """Try every variant, and the fastest with other threads."""
     variants = list(list_variants(arguments))
+    if "calibration_images" in arguments and "int8" not in {each.precision for each in variants}:
+        raise ArgumentError("--calibration-images is for int8, which is not among what is tried")
     tried: list[Tried] = []
     idle()  # What follows has lines of its own.
     bar_format = "{desc}: {n_fmt}/{total_fmt}|{bar}| {elapsed} {postfix}"
@@ -127,9 +139,14 @@ def _advise(done: Sequence[Tried], best: Tried, args: argparse.Namespace) -> Ite
             yield f"cost      {_describe_cost(each, args)}"
     yield (
         f"measured  on {count_cpus()} cores with the first {trial.images:,} images, of which "
-        f"{trial.failed:,} failed; cosines are to {_name(base)}, kept is the share of each image's "
-        "ten nearest that stays"
+        f"{trial.failed:,} failed; {_describe_base(base)}"
     )
+
+
+def _describe_base(base: Tried) -> str:
+    if base.variant.precision != "float32":
+        return "nothing tells how near the embeddings are to float32, which does not run here"
+    return f"cosines are to {_name(base)}, kept is the share of each image's ten nearest that stays"
 
 
 def _describe_nearness(best: Tried) -> str:
@@ -146,12 +163,13 @@ def _describe_nearness(best: Tried) -> str:
 def _describe_cost(each: Tried, args: argparse.Namespace) -> str:
     hours = _count_hours(each, args.images)
     price = "" if args.price is None else f", {hours * args.price:,.2f} at {args.price:g} an hour"
-    return f"{args.images:,} images in {_name(each)}: {format_duration(hours * 3600)}{price}"
+    name = " ".join([_name(each), *each.variant.flags[4:]])
+    return f"{args.images:,} images in {name}: {format_duration(hours * 3600)}{price}"
 
 
 def _count_hours(each: Tried, images: int) -> float:
     assert each.trial
-    return (images / each.rate + each.trial.first_s) / 3600
+    return (images / each.trial.images_per_s + each.trial.first_s) / 3600
 
 
 def _name(each: Tried) -> str:

@@ -121,6 +121,7 @@ def run_extraction(
     int8 = choose_int8(request, decoders, observer, ahead.take_known() if ahead else None)
     settings = replace(settings, int8=int8.model.sha256 if int8.model else "")
     model = load_to_launch(replace(config.model, int8=int8.model), workers.local)
+    request.require_same(model.fingerprint)
     config = use_int8(config, int8)
     examination = ahead.take_examination(model) if ahead else None
     examination = examination or Examination(

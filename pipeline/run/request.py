@@ -10,6 +10,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from beamvec.embeddings.run_record import InputRecord, RunRecord
 from beamvec.embeddings.settings import Settings
+from beamvec.errors import ModelError
 from beamvec.pipeline.run.config import ExtractConfig
 from beamvec.pipeline.run.dataflow import asks_for_gpu, is_dataflow, prepare_dataflow
 from beamvec.pipeline.run.folder import FoundOutput, find_output
@@ -46,6 +47,11 @@ class Request:
     begun: RunRecord | None
     files: ModelFiles
     said: Description
+
+    def require_same(self, fingerprint: str) -> None:
+        """Raise `ModelError` if the model that was loaded is not the one of these settings."""
+        if fingerprint != self.settings.fingerprint:
+            raise ModelError(f"the model {self.files.handle} has changed meanwhile; start again")
 
 
 def describe_input(source: Source) -> InputRecord:

@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -23,10 +24,15 @@ from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import ChunkWatcher
 from beamvec.pipeline.silence import silence
 from beamvec.pipeline.terminal import show_json
+from beamvec.transforms.inference import hub
+from beamvec.transforms.machine import end_with
 
 _POLL_S = 0.1
 _WARM_SHARE = 0.2
 """Of the images; those that come first wait for the model, and for threads to find their pace."""
+
+_LEAST_STEADY_S = 2.0
+"""Chunks end in twos and threes: over a tenth of a second they told five times the true pace."""
 
 # Without the working folder on the path, whose files may have the names of packages.
 _START = (
@@ -42,7 +48,7 @@ class Trial:
     Attributes:
         images: how many there were.
         failed: how many have no embedding.
-        images_per_s: in the steady state, without start and end.
+        images_per_s: in the steady state, without start and end; of a short run, in all of it.
         first_s: seconds from the start of the process to the first embeddings.
         decode_share: of the time that decoding and the model take together, in [0, 1].
         memory_bytes: the peaks of this process and its decoders, added up; None where Linux does
@@ -73,17 +79,21 @@ def try_variant(arguments: dict[str, Any], beam_flags: list[str]) -> Trial:
     Raises:
         TrialError: if it cannot be run so; the message says why.
     """
-    command = [sys.executable, "-c", _START, repr(time.time()), *beam_flags]
+    command = [sys.executable, "-c", _START, str(os.getpid()), repr(time.time()), *beam_flags]
     asked = json.dumps(arguments, default=os.fspath)
     path = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        command,
-        input=asked,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": path},
-    )
+    # It ends without tidying up, or is killed, and Beam leaves folders behind then.
+    with tempfile.TemporaryDirectory(prefix="beamvec-trial-", ignore_cleanup_errors=True) as folder:
+        cache = os.environ.get("TFHUB_CACHE_DIR") or hub.cache_folder()
+        places = {"PYTHONPATH": path, "TFHUB_CACHE_DIR": cache, "TMPDIR": folder}
+        done = subprocess.run(
+            command,
+            input=asked,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **places},
+        )
     try:
         answer = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
@@ -103,7 +113,7 @@ def _run(arguments: dict[str, Any], beam_flags: list[str], started: float) -> Tr
         record = run_extraction(make_config(arguments), beam_flags, marks)
     except TooManyFailuresError as error:
         record = error.run
-    steady = find_steady(marks.points)
+    steady = find_steady(marks.points, _LEAST_STEADY_S)
     rate = record.timings.images_per_s
     if steady:
         start, end = steady
@@ -155,8 +165,12 @@ class Marks(Observer):
                 self.points.append(Mark(time.time(), done, time.process_time()))
 
 
-def find_steady(points: Sequence[Mark]) -> tuple[Mark, Mark] | None:
+def find_steady(points: Sequence[Mark], least_s: float = 0.0) -> tuple[Mark, Mark] | None:
     """Return where the steady state begins and ends; None if there are not two marks of it.
+
+    Args:
+        points: the marks.
+        least_s: how long it must be to have a pace.
 
     >>> marks = [Mark(1.0, 10, 0.1), Mark(2.0, 40, 0.2), Mark(3.0, 100, 0.3)]
     >>> [mark.done for mark in find_steady(marks)]
@@ -165,7 +179,8 @@ def find_steady(points: Sequence[Mark]) -> tuple[Mark, Mark] | None:
     if not points:
         return None
     warm = [point for point in points if point.done >= _WARM_SHARE * points[-1].done]
-    return (warm[0], warm[-1]) if len(warm) > 1 else None
+    is_long = warm[-1].seconds - warm[0].seconds >= least_s
+    return (warm[0], warm[-1]) if len(warm) > 1 and is_long else None
 
 
 def _read_peaks() -> int | None:
@@ -189,7 +204,8 @@ def _read_peak(pid: str) -> int:
 def main() -> None:
     """Be the process of `try_variant`."""
     silence()
-    started, *beam_flags = sys.argv[1:]
+    parent, started, *beam_flags = sys.argv[1:]
+    end_with(int(parent))
     arguments = json.load(sys.stdin)
     try:
         answer = asdict(_run(arguments, beam_flags, float(started)))

@@ -74,7 +74,7 @@ class Tried(NamedTuple):
         trial: what came of it, None if it cannot be run here.
         nearness: of its embeddings to those in float32 by the format's own engine; None for these
             themselves, and where there are too few images to tell.
-        reason: why it cannot be run.
+        reason: why it cannot be run, or is none to take.
     """
 
     variant: Variant
@@ -84,8 +84,8 @@ class Tried(NamedTuple):
 
     @property
     def rate(self) -> float:
-        """Images/s in the steady state, 0 if it cannot be run."""
-        return self.trial.images_per_s if self.trial else 0.0
+        """Images/s in the steady state, 0 if it cannot be run, or is none to take."""
+        return self.trial.images_per_s if self.trial and not self.reason else 0.0
 
 
 class Tuner:
@@ -115,6 +115,8 @@ class Tuner:
             # The table says how low it is.
             "allow_low_fidelity": variant.precision == "int8",
         }
+        if variant.precision != "int8":
+            arguments.pop("calibration_images", None)
         try:
             trial = try_variant(arguments, variant.beam_flags)
         except TrialError as error:
@@ -123,12 +125,19 @@ class Tuner:
         if variant.precision == "float32" and not self._float32:
             self._float32, self._pace = vectors, trial.images_per_s
             return Tried(variant, trial)
-        return Tried(variant, trial, self._compare(vectors))
+        return Tried(variant, trial, self._compare(vectors), self._find_lost(vectors))
 
     def _count_images(self, variant: Variant) -> int:
         expected = self._pace * _GAINS.get(variant.precision, 1.0) * _RUN_S
         most = self._arguments.get("limit") or _MOST_IMAGES
         return round(min(max(expected, _LEAST_IMAGES), most))
+
+    def _find_lost(self, other: dict[str, npt.NDArray[np.float32]]) -> str:
+        """Say how many images have an embedding in float32 only; all that it had were tried."""
+        lost = len(self._float32.keys() - other.keys())
+        if not lost:
+            return ""
+        return f"it gives no embedding of {lost:,} images that have one in float32"
 
     def _compare(self, other: dict[str, npt.NDArray[np.float32]]) -> Nearness | None:
         both = sorted(self._float32.keys() & other.keys())

@@ -16,7 +16,6 @@ import os
 import socket
 import stat
 import sys
-import threading
 import time
 from collections.abc import Callable
 from typing import BinaryIO
@@ -29,15 +28,14 @@ from beamvec.transforms.decoding.outcome import Cause, Outcome, describe_error
 from beamvec.transforms.decoding.pixels import DecodedImage
 from beamvec.transforms.decoding.shared import Mark, PixelMemory
 from beamvec.transforms.files.local import read_first
-
-_LOOK_S = 1.0
+from beamvec.transforms.machine import end_with
 
 
 def main() -> None:
     """Serve the connection whose file descriptor the command line names."""
     decoder, *numbers = sys.argv[1:]
     descriptor, shared, parent, *limits = map(int, numbers)
-    _end_with(parent)
+    _end_as_soon_as(parent)
     # `max_pixels` is the limit here. Pillow's own is taken away here as it is global, and this
     # process is ours alone.
     Image.MAX_IMAGE_PIXELS = None
@@ -51,7 +49,7 @@ def main() -> None:
             _serve(connection, shared, decode, Limits(*limits))
 
 
-def _end_with(parent: int) -> None:
+def _end_as_soon_as(parent: int) -> None:
     """Have this process end soon after its parent, whatever it is busy with.
 
     Standard input is a pipe from the parent. When that end closes, Linux sends SIGIO, which ends a
@@ -62,13 +60,7 @@ def _end_with(parent: int) -> None:
     """
     fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-
-
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_LOOK_S)
-    os._exit(1)
+    end_with(parent)
 
 
 def _serve(

@@ -1,7 +1,7 @@
 """The images that an int8 model is calibrated on, and those that it is compared on: `take_sample`.
 
 They are the first by the SHA-256 of their uris: the same input gives the same images, in whatever
-order it is listed. Copies of an image, and what cannot be read or decoded, are passed over.
+order it is listed. Images of the same pixels, and what cannot be read or decoded, are passed over.
 """
 
 from __future__ import annotations
@@ -58,15 +58,18 @@ def take_sample(
     found: dict[str, npt.NDArray[np.uint8]] = {}
     for start in range(0, len(refs), wanted):
         block = list(refs.values())[start : start + wanted]
-        for sha256, pixels in _decode(source, block, resizing, pool):
-            found.setdefault(sha256, pixels)
+        for pixels in _decode(source, block, resizing, pool):
+            # Not by the files' bytes: copies of an image may differ in a note of theirs.
+            found.setdefault(hash_pixels(pixels), pixels)
         if len(found) >= wanted:
             break
     if len(found) < LEAST_IMAGES:
+        named = source.describe()[0] + (" and the others" if len(source.names) > 1 else "")
         raise ArgumentError(
             f"`precision=int8` needs {LEAST_IMAGES} different images at least, to calibrate on and "
-            f"to compare on, and `{source.kind}` has {len(found)} that can be decoded; give others "
-            "of their kind as `calibration_images`, best some 350, or use another precision"
+            f"to compare on, and {named} has {len(found)} that can be decoded and look different; "
+            "give others of their kind as `calibration_images`, best some 350, or use another "
+            "precision"
         )
     pixels = np.stack(list(found.values())[:wanted])
     count = max(LEAST_COMPARED, len(pixels) // 4, len(pixels) - CALIBRATED)
@@ -75,8 +78,8 @@ def take_sample(
 
 def _decode(
     source: Source, refs: Sequence[ImageRef], resizing: Resizing, pool: DecoderPool
-) -> Iterator[tuple[str, npt.NDArray[np.uint8]]]:
-    """Yield the SHA-256 and the pixels of images that can be decoded, in their order."""
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the pixels of images that can be decoded, in their order."""
     found = {}
     with ThreadPoolExecutor(READ_THREADS, "calibrate") as threads:
         # Those of a container are read as they lie there, run by run.
@@ -84,5 +87,5 @@ def _decode(
             chunk = Chunk(0, 0, "", tuple(run))
             decoded = decode_chunk(chunk, resizing, threads, pool, source.reader)
             for image, pixels in zip(decoded.images, decoded.pixels, strict=True):
-                found[image.ref.uri] = image.sha256, pixels
+                found[image.ref.uri] = pixels
     yield from (found[ref.uri] for ref in refs if ref.uri in found)

@@ -34,9 +34,6 @@ from beamvec.transforms.inference.trust import check_trusted
 from beamvec.transforms.inputs.patterns import Patterns
 from beamvec.transforms.inputs.source import Source
 
-_RECIPE = "1"
-"""Changes with whatever this module and `quantize` do otherwise."""
-
 
 @dataclass(frozen=True)
 class Calibration:
@@ -107,32 +104,50 @@ def make_int8(
         tell: hears what takes a while.
 
     Raises:
-        ModelError: if it cannot be quantised, or compared.
+        ModelError: if it cannot be quantised, compared, or kept.
     """
     if calibration.made:
         return calibration.made
     sample = calibration.sample
     assert sample is not None
-    path = os.path.join(hub.cache_folder(), f"int8-{_make_key(files, said, sample)}.zip")
-    with _lock(path):
+    key = _make_key(files, said, sample)
+    path = os.path.join(hub.cache_folder(), f"int8-{key}.zip")
+    # Without the lock at first: the folder may be one that can only be read.
+    found = _find(path)
+    if found is None:
         try:
-            made = read_int8(path)
-        except ModelError:  # Not there yet, or damaged.
-            tell(
-                f"calibrating int8 on {len(sample.calibration)} images, and comparing it with "
-                f"float32 on {len(sample.compared)} others ..."
-            )
-            made = _make(files, said, sample)
-            storage.write_file(path, made.pack())
-    found = MadeInt8(Int8Model(hash_file(path), path), made.fidelity)
+            with _lock(path):
+                found = _find(path)
+                if found is None:
+                    tell(
+                        f"calibrating int8 on {len(sample.calibration)} images, and comparing it "
+                        f"with float32 on {len(sample.compared)} others ..."
+                    )
+                    made = _make(files, said, sample, key)
+                    storage.write_file(path, made.pack())
+                    found = MadeInt8(Int8Model(hash_file(path), path), made.fidelity)
+        except OSError as error:
+            raise ModelError(
+                f"cannot keep the int8 model in {hub.cache_folder()}: {error}; name another folder "
+                "in the environment variable TFHUB_CACHE_DIR"
+            ) from error
     write_note(calibration.note, found)
     return found
+
+
+def _find(path: str) -> MadeInt8 | None:
+    """Return what was made before; None if it is not there, or damaged."""
+    try:
+        kept = read_int8(path)
+        return MadeInt8(Int8Model(hash_file(path), path), kept.fidelity)
+    except (ModelError, OSError):
+        return None
 
 
 def _make_key(files: ModelFiles, said: Description, sample: Sample) -> str:
     """Return the SHA-256, in hex, of all that the quantised model follows from."""
     compared = hash_pixels(sample.compared)
-    return hash_parts((_RECIPE, *make_parts(files, said), sample.digest, compared))
+    return hash_parts((*make_parts(files, said), sample.digest, compared))
 
 
 @contextlib.contextmanager
@@ -143,8 +158,10 @@ def _lock(path: str) -> Iterator[None]:
         yield
 
 
-def _make(files: ModelFiles, said: Description, sample: Sample) -> Int8File:
+def _make(files: ModelFiles, said: Description, sample: Sample, key: str) -> Int8File:
     made = quantize(files, said, sample.calibration, sample.compared)
+    if _make_key(files, said, sample) != key:
+        raise ModelError(f"the model {files.handle} has changed meanwhile; start again")
     nearness = measure_nearness(made.float32, made.int8)
     if nearness is None:
         raise ModelError(

@@ -6,6 +6,7 @@ times of change are taken for the same, as they are where a run goes on. Beam is
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import heapq
 import json
@@ -39,6 +40,9 @@ COMPARED = 128
 
 _SPARE = 4
 """As many times the images that are needed are looked at: some may be damaged, or copies."""
+
+_RECIPE = "2"
+"""Changes with whatever `int8`, `calibration` and `quantize` do otherwise."""
 
 _DECODERS = ("pillow", "cykooz-resizer", "pillow-jxl-plugin")
 
@@ -79,7 +83,7 @@ def make_parts(files: ModelFiles, said: Description) -> tuple[object, ...]:
     cpu = import_openvino().Core().get_property("CPU", "FULL_DEVICE_NAME")
     fields = sorted(said.fields.items())
     versions = find_nncf(), version("openvino"), cpu
-    return (files.format, files.fingerprint(), fields, *versions)
+    return (_RECIPE, files.format, files.fingerprint(), fields, *versions)
 
 
 def find_note(
@@ -150,7 +154,8 @@ def read_note(path: str | None) -> MadeInt8 | None:
 
 
 def write_note(path: str | None, made: MadeInt8) -> None:
-    """Note which model was made of the images."""
+    """Note which model was made of the images, where that can be written."""
     if path is not None:
         noted = _Note(os.path.basename(made.model.path), made.model.sha256)
-        storage.write_file(path, json.dumps(asdict(noted)).encode())
+        with contextlib.suppress(OSError):  # Without it the images are decoded again, no more.
+            storage.write_file(path, json.dumps(asdict(noted)).encode())

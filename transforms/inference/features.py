@@ -65,7 +65,7 @@ class FeatureModelHandler(ModelHandler[DecodedChunk, EmbeddedChunk, FeatureModel
 
     def load_model(self) -> FeatureModel:
         """Load the model, once per process."""
-        model = load_model(self._config)
+        model = load_model(self._config, (self._fingerprint, self._spec))
         if model.fingerprint != self._fingerprint:
             raise ModelError(
                 f"the model {self._config.handle} has changed since the launch: its fingerprint is "

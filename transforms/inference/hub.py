@@ -25,6 +25,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from beamvec.errors import ModelError
+from beamvec.transforms.files import storage
 
 DOWNLOAD_TIMEOUT_S = 20.0
 """How long a hub may stay silent, for each answer that is waited for."""
@@ -106,8 +107,15 @@ def _name_on_kaggle(handle: str) -> str | None:
 
 
 def cache_folder() -> str:
-    """Return where models of elsewhere are kept, as tensorflow-hub has it."""
-    return os.environ.get("TFHUB_CACHE_DIR") or os.path.join(tempfile.gettempdir(), "tfhub_modules")
+    """Return where models of elsewhere are kept, as tensorflow-hub has it.
+
+    It can keep its own on a store. What beamvec makes and copies lies here then, where
+    tensorflow-hub keeps models by default.
+    """
+    named = os.environ.get("TFHUB_CACHE_DIR")
+    if named and storage.is_local(named):
+        return named
+    return os.path.join(tempfile.gettempdir(), "tfhub_modules")
 
 
 def find_cached(handle: str) -> str | None:

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 
 from beamvec.embeddings.fidelity import Fidelity
@@ -21,6 +22,10 @@ from beamvec.transforms.files import storage
 from beamvec.transforms.files.once import OncePerContent
 
 _GRAPH, _WEIGHTS, _NOTES = "model.xml", "model.bin", "int8.json"
+
+# What `zipfile` makes of single bits that have changed. `RuntimeError`: methods that it does not
+# know, and encryption.
+_DAMAGES = (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,6 @@ def read_int8(path: str, sha256: str = "") -> Int8File:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             graph, weights, notes = map(archive.read, (_GRAPH, _WEIGHTS, _NOTES))
         told = parse(_Notes, load_object(notes, path), path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, DatasetError) as error:
+    except (OSError, ValueError, KeyError, DatasetError, *_DAMAGES) as error:
         raise ModelError(f"cannot use the int8 model {path}: {error}") from error
     return Int8File(graph, weights, told.spec, told.fidelity)

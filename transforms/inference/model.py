@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -125,11 +125,27 @@ def _infer_threads(count: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, "infer")
 
 
+class _Look(NamedTuple):
+    """What a loaded model follows from, beside its configuration: files may change."""
+
+    files: ModelFiles
+    said: Description
+    fingerprint: str
+
+
 _load_lock = threading.Lock()
+_loaded: dict[ModelConfig, tuple[_Look, FeatureModel]] = {}
 
 
-def load_model(config: ModelConfig) -> FeatureModel:
+def load_model(config: ModelConfig, wanted: tuple[str, ModelSpec] | None = None) -> FeatureModel:
     """Load a model once per process, whatever the number of threads that ask for it.
+
+    It is loaded anew when its files, or what is said of it beside them, have changed.
+
+    Args:
+        config: which model it is, and how it is run.
+        wanted: fingerprint and contract; what is loaded and has them is the model, whatever its
+            files are by now.
 
     Raises:
         ArgumentError: if it is still to be settled whether XLA compiles it.
@@ -137,13 +153,28 @@ def load_model(config: ModelConfig) -> FeatureModel:
             this machine has no use for the precision, or lacks a GPU that is required.
     """
     with _load_lock:
-        return _load_once(config.require_settled())
+        seen, model = _loaded.get(config.require_settled(), (None, None))
+        if model and (model.fingerprint, model.spec) == wanted:
+            return model
+        look = _look_at(config)
+        if model is None or seen != look:
+            model = _load(config, look)
+            _loaded[config] = look, model
+        return model
 
 
 def load_apart(config: ModelConfig) -> FeatureModel:
     """Load a model like `load_model`, for the caller alone: it goes when the caller drops it."""
     with _load_lock:
-        return _load_once.__wrapped__(config)
+        return _load(config, _look_at(config))
+
+
+def _look_at(config: ModelConfig) -> _Look:
+    files = ModelFiles.fetch(config.handle)
+    config.choose_engine(files.format)
+    said = describe_model(files).override(dict(config.given))
+    _check_use(files, said, config)
+    return _Look(files, said, files.fingerprint())
 
 
 def _check_use(files: ModelFiles, said: Description, config: ModelConfig) -> None:
@@ -160,16 +191,14 @@ def _check_use(files: ModelFiles, said: Description, config: ModelConfig) -> Non
         )
 
 
-@functools.cache
-def _load_once(config: ModelConfig) -> FeatureModel:
-    files = ModelFiles.fetch(config.handle)
+def _load(config: ModelConfig, look: _Look) -> FeatureModel:
+    files, said, fingerprint = look
     config = config.choose_engine(files.format)
-    said = describe_model(files).override(dict(config.given))
-    _check_use(files, said, config)
-    fingerprint = files.fingerprint()
     if not config.trusted:
         check_trusted(files.handle, files.path)
     compiled = ENGINES[config.engine or ""].compile(files, said, config)
+    if files.fingerprint() != fingerprint:
+        raise ModelError(f"the model {files.handle} has changed while it was loaded; try again")
     return FeatureModel(
         config=config,
         fingerprint=fingerprint,

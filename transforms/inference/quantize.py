@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import pickle
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ from beamvec.model_spec import ModelSpec
 from beamvec.transforms.inference.description import Description
 from beamvec.transforms.inference.model_files import ModelFiles, first_line
 from beamvec.transforms.inference.openvino_engine import import_openvino, make_hints, read_model
+from beamvec.transforms.machine import end_with
 
 Pixels = npt.NDArray[np.uint8]
 Features = npt.NDArray[np.float32]
@@ -89,29 +92,49 @@ def quantize(
         ModelError: if it cannot be quantised.
     """
     find_nncf()
-    with tempfile.TemporaryDirectory(prefix="beamvec-int8-") as folder:
-        np.save(os.path.join(folder, _CALIBRATION), calibration)
-        np.save(os.path.join(folder, _COMPARED), compared)
-        Path(folder, _ORDER).write_bytes(pickle.dumps((files, said)))
-        done = subprocess.run(
-            [sys.executable, "-c", _START, folder],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        )
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or [f"its process ended ({done.returncode})"]
-            raise ModelError(f"cannot quantise the model {files.handle}: {lines[-1]}")
-        # Written by the process that was just started, into a folder that only this user can read.
-        quantized: Quantized = pickle.loads(Path(folder, _RESULT).read_bytes())
-        return quantized
+    try:
+        with tempfile.TemporaryDirectory(prefix="beamvec-int8-") as folder:
+            np.save(os.path.join(folder, _CALIBRATION), calibration)
+            np.save(os.path.join(folder, _COMPARED), compared)
+            Path(folder, _ORDER).write_bytes(pickle.dumps((files, said)))
+            _run_in(folder, files.handle)
+            # Written by the process that was just started, into a folder that only this user can
+            # read.
+            quantized: Quantized = pickle.loads(Path(folder, _RESULT).read_bytes())
+            return quantized
+    except OSError as error:
+        raise ModelError(
+            f"cannot quantise the model {files.handle}, which needs room for temporary files: "
+            f"{error}; name another folder for them in the environment variable TMPDIR"
+        ) from error
+
+
+def _run_in(folder: str, handle: str) -> None:
+    """Have a process quantise what lies in a folder."""
+    done = subprocess.run(
+        [sys.executable, "-c", _START, folder, str(os.getpid())],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        why = ", as a system does that has no memory left" if name == "SIGKILL" else ""
+        raise ModelError(f"cannot quantise the model {handle}: its process ended by {name}{why}")
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"its process ended ({done.returncode})"]
+        raise ModelError(f"cannot quantise the model {handle}: {lines[-1]}")
 
 
 def main() -> None:
-    """Quantise what lies in the folder that the command line names."""
+    """Quantise what lies in the folder that the command line names, for the process that it names.
+
+    If that is killed nobody else removes the folder.
+    """
     folder = Path(sys.argv[1])
+    end_with(int(sys.argv[2]), lambda: shutil.rmtree(folder, ignore_errors=True))
     files, said = pickle.loads((folder / _ORDER).read_bytes())
     calibration, compared = (
         np.load(folder / name, mmap_mode="r") for name in (_CALIBRATION, _COMPARED)
