@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import pickle
 import resource
@@ -433,6 +434,45 @@ def test_a_process_needs_no_temporary_folder(tmp_path, monkeypatch):
     assert made.decode(image(f"@@large {log}"), Resizing(16, "crop")).width == 60
     made.close()
     assert os.listdir(tmp_path) == ["log"]
+
+
+def test_decoders_work_where_the_standard_streams_are_closed():
+    """New files take their numbers then, as in a daemon that has closed them."""
+    code = (
+        "import os, sys\n"
+        "from beamvec.transforms.decoding.pool import DecoderPool\n"
+        "from beamvec.transforms.decoding.resize import Resizing\n"
+        "data = sys.stdin.buffer.read()\n"
+        "for number in range(3): os.close(number)\n"
+        "width = DecoderPool(1, start_s=0.1).decode(data, Resizing(8)).width\n"
+        "os._exit(width)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], input=image(), check=False)
+    assert ended.returncode == 60
+
+
+def test_a_fork_of_a_process_whose_decoders_are_busy_has_its_own(tmp_path):
+    """As of `multiprocessing`, in a program that embeds images in a thread."""
+    mark = tmp_path / "mark"
+    handle = SharedPool(1, BAD)
+    with ThreadPoolExecutor(1) as threads:
+        pool = handle.get()
+        hanging = threads.submit(pool.decode, image(f"@@hang {mark}"), Resizing(16))
+        while not mark.exists():
+            time.sleep(0.01)
+        fork = multiprocessing.get_context("fork").Process(target=decode_and_exit, args=(handle,))
+        fork.start()
+        fork.join(30)  # Without decoders of its own it waits for minutes.
+        fork.kill()
+        assert handle.get() is pool
+        pool.close()
+        assert isinstance(hanging.exception(), PoolClosedError)
+    fork.join()
+    assert fork.exitcode == 60
+
+
+def decode_and_exit(handle: SharedPool) -> None:
+    os._exit(handle.get().decode(image(), Resizing(16)).width)
 
 
 def refuse_processes(monkeypatch, errors: list[Exception]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -111,3 +112,30 @@ def test_a_decoder_cannot_take_memory_away_from_its_parent():
             os.ftruncate(descriptor, 0)
     memory.close()
     memory.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no such files")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, errno.EACCES])
+def test_pixels_go_through_a_temporary_file_where_the_system_refuses_one_in_memory(
+    number, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    file = samples.encode(samples.make_image(1), "JPEG")
+    pool = DecoderPool(1, start_s=0.1)
+    found = pool.decode(file, Resizing(40))
+    pool.close()
+    assert np.array_equal(found.pixels, decode_image(file, Resizing(40)).pixels)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no such files")
+def test_a_file_that_cannot_be_sealed_is_not_left_open(monkeypatch):
+    create, made = os.memfd_create, []
+    monkeypatch.setattr(os, "memfd_create", lambda name, _: made.append(create(name)) or made[-1])
+    memory = PixelMemory(create_shared_file())
+    memory.view(1, 8)[:] = 7
+    memory.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(made[0])

@@ -26,7 +26,12 @@ from beamvec.transforms.decoding.messages import (
     send,
 )
 from beamvec.transforms.decoding.outcome import Outcome
-from beamvec.transforms.decoding.shared import Mark, PixelMemory, create_shared_file
+from beamvec.transforms.decoding.shared import (
+    Mark,
+    PixelMemory,
+    copy_for_child,
+    create_shared_file,
+)
 
 CRASHED = "DecoderCrashed"
 TIMED_OUT = "DecoderTimeout"
@@ -68,7 +73,7 @@ class Decoder:
     """
 
     def __init__(self, decoder: str, timeout_s: float, limits: Limits):
-        ours, theirs = socket.socketpair()
+        ours, theirs = _connect()
         with theirs, contextlib.ExitStack() as on_failure:
             on_failure.enter_context(ours)
             self._shared = shared = create_shared_file()
@@ -206,6 +211,16 @@ class Decoder:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_EXIT_S)
         return self._process.returncode is not None
+
+
+def _connect() -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a connection, of which a child can take the second along."""
+    ours, theirs = socket.socketpair()
+    with theirs, contextlib.ExitStack() as on_failure:
+        on_failure.enter_context(ours)
+        copy = socket.socket(fileno=copy_for_child(theirs.fileno()))
+        on_failure.pop_all()
+        return ours, copy
 
 
 def _add_pixels(outcomes: Sequence[Outcome], pixels: npt.NDArray[np.uint8]) -> list[Outcome]:

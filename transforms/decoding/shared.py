@@ -6,19 +6,21 @@ write what it likes to its own share, and to nobody else's.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
 import struct
 import tempfile
 import time
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 _PLACE = struct.Struct("<qd")
 _PIXELS_FROM = mmap.ALLOCATIONGRANULARITY
+_AFTER_STREAMS = 3
 
 
 class WorkPlace(NamedTuple):
@@ -94,13 +96,36 @@ def create_shared_file() -> int:
     Raises:
         OSError: if there is no memory, or no descriptor.
     """
-    if not hasattr(os, "memfd_create"):
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, _PLACE.size)
-        return descriptor
+    with _open_file() as file:
+        file.truncate(_PLACE.size)
+        return copy_for_child(file.fileno())
+
+
+def _open_file() -> IO[bytes]:
+    if hasattr(os, "memfd_create"):
+        # Sandboxes refuse it, old kernels do not know it, and `vm.memfd_noexec` may forbid it.
+        with contextlib.suppress(OSError):
+            return _open_sealed_file()
+    return tempfile.TemporaryFile()
+
+
+def _open_sealed_file() -> IO[bytes]:
     descriptor = os.memfd_create("beamvec-decoder", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(descriptor, _PLACE.size)
-    # A decoder that made it smaller would end its parent, by SIGBUS.
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-    return descriptor
+    with contextlib.ExitStack() as on_failure:
+        on_failure.callback(os.close, descriptor)
+        # A decoder that made it smaller would end its parent, by SIGBUS.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        on_failure.pop_all()
+    return os.fdopen(descriptor, "r+b")
+
+
+def copy_for_child(descriptor: int) -> int:
+    """Return a copy of a descriptor whose number a child may take along.
+
+    Where the caller has closed standard streams, new files get the numbers of those; but in a child
+    they are its own streams.
+
+    Raises:
+        OSError: if there is no descriptor left.
+    """
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _AFTER_STREAMS)
