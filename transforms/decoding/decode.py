@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
@@ -87,7 +88,13 @@ def _open_images(
     else:
         # Safe for threads, as `next` of an `enumerate` over a tuple is one step for the
         # interpreter.
-        yield iter(enumerate(refs))
+        images = iter(enumerate(refs))
+        try:
+            yield images
+        finally:
+            # After an error or Ctrl-C whoever draws from it finds nothing more.
+            for _ in images:
+                pass
 
 
 def _take_parcel(
@@ -100,11 +107,22 @@ def _take_parcel(
     for i, image in images:
         source = image if isinstance(image, ImageFile) else _load(image, pool, reader)
         taken.append((i, source))
-        is_path = isinstance(source.content, str)
-        size_bytes += (source.ref.size_bytes or 0) if is_path else len(source.content)
+        size_bytes += _count_bytes(source)
         if len(taken) == most or size_bytes >= PARCEL_BYTES:
             break
     return taken
+
+
+def _count_bytes(source: ImageFile) -> int:
+    """Return how much a decoder will be given or read, 0 where that cannot be known."""
+    content, size_bytes = source.content, source.ref.size_bytes
+    if isinstance(content, bytes):
+        return len(content)
+    if size_bytes is not None:
+        return size_bytes
+    with contextlib.suppress(OSError, ValueError):
+        return os.stat(content).st_size
+    return 0
 
 
 def _load(ref: ImageRef, pool: DecoderPool, reader: ImageReader) -> ImageFile:
