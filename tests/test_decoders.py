@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import multiprocessing
 import os
@@ -434,6 +435,42 @@ def test_a_process_needs_no_temporary_folder(tmp_path, monkeypatch):
     assert made.decode(image(f"@@large {log}"), Resizing(16, "crop")).width == 60
     made.close()
     assert os.listdir(tmp_path) == ["log"]
+
+
+STOP_S = 9.0
+
+
+def test_a_run_that_was_stopped_for_long_goes_on():
+    """As by Ctrl-Z, or with its decoders by who suspends jobs: longer than any time limit."""
+    code = (
+        "import sys\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "from beamvec.transforms.decoding.pool import DecoderPool\n"
+        "from beamvec.transforms.decoding.resize import Resizing\n"
+        f"pool = DecoderPool(1, {BAD!r}, timeout_s=2, start_s=2)\n"
+        "data = sys.stdin.buffer.read()\npool.decode(data, Resizing(8))\n"
+        "print(*pool.pids(), flush=True)\n"
+        "with ThreadPoolExecutor(4) as threads:\n"
+        "    images = threads.map(lambda _: pool.decode(data, Resizing(8)), range(30))\n"
+        "    print(*{image.width for image in images})\npool.close()\n"
+    )
+    tests = str(Path(__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((tests, *filter(None, sys.path)))}
+    start = functools.partial(
+        subprocess.Popen, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
+    command = [sys.executable, "-c", code]
+    with start(command) as alone, start(command) as whole:
+        for run in (alone, whole):
+            run.stdin.write(image("@@nap 0.1"))
+            run.stdin.close()
+        decoders = [int(run.stdout.readline()) for run in (alone, whole)]
+        stopped = (alone.pid, whole.pid, decoders[1])
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(STOP_S)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        assert [run.stdout.read().split() for run in (alone, whole)] == [[b"60"], [b"60"]]
 
 
 def test_decoders_work_where_the_standard_streams_are_closed():

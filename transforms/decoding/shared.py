@@ -12,27 +12,14 @@ import mmap
 import os
 import struct
 import tempfile
-import time
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-_PLACE = struct.Struct("<qd")
+_PLACE = struct.Struct("<q")
 _PIXELS_FROM = mmap.ALLOCATIONGRANULARITY
 _AFTER_STREAMS = 3
-
-
-class WorkPlace(NamedTuple):
-    """A file that a decoder is busy with.
-
-    Attributes:
-        number: its place in the request, from 0.
-        since_s: when it was begun, by the clock that all processes of the machine share.
-    """
-
-    number: int
-    since_s: float
 
 
 class Mark:
@@ -48,12 +35,13 @@ class Mark:
         self._memory = mmap.mmap(descriptor, _PLACE.size)
 
     def set(self, index: int) -> None:
-        """Say that a file is begun now."""
-        self._memory[:] = _PLACE.pack(index, time.monotonic())
+        """Say that a file of the request is begun, by its place there from 0."""
+        self._memory[:] = _PLACE.pack(index)
 
-    def get(self) -> WorkPlace:
-        """Return the file that was begun last."""
-        return WorkPlace(*_PLACE.unpack(self._memory[:]))
+    def get(self) -> int:
+        """Return the place of the file that was begun last."""
+        (index,) = _PLACE.unpack(self._memory[:])
+        return int(index)
 
 
 class PixelMemory:
