@@ -30,6 +30,8 @@ def decode(data: bytes, resizing: Resizing, before_large, max_pixels: int) -> De
         time.sleep(float(argument))
     elif command == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif command == "signal":
+        os.kill(os.getpid(), int(argument))
     elif command == "meet":
         _meet(Path(argument))
     elif command == "no-memory-once" and not Path(argument).exists():

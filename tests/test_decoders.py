@@ -39,6 +39,7 @@ from beamvec.transforms.records.images import ImageRef
 
 BAD = "bad_decoders:decode"
 LIMIT = 1_000_000
+REAL_TIME = getattr(signal, "SIGRTMIN", 0) + 1  # It has no name.
 
 
 def image(ending: str = "") -> bytes:
@@ -70,6 +71,12 @@ def test_errors_of_pillow_come_through(pool):
     [
         ("@@crash ", "DecoderCrashed", "was killed by SIGSEGV"),
         ("@@exit ", "DecoderCrashed", "exited with 7"),
+        pytest.param(
+            f"@@signal {REAL_TIME}",
+            "DecoderCrashed",
+            f"was killed by signal {REAL_TIME}",
+            marks=pytest.mark.skipif(REAL_TIME == 1, reason="no real-time signals here"),
+        ),
         ("@@kill ", "DecoderCrashed", "killed by SIGKILL, most likely for want of memory"),
         ("@@hang ", "DecoderTimeout", "more than 4 s"),
     ],

@@ -31,6 +31,7 @@ from beamvec.transforms.decoding.shared import (
     copy_for_child,
     create_shared_file,
 )
+from beamvec.transforms.machine import describe_exit
 
 CRASHED = "DecoderCrashed"
 TIMED_OUT = "DecoderTimeout"
@@ -187,9 +188,7 @@ class Decoder:
 
     def _how_ended(self) -> str:
         code = self._process.returncode
-        if code is None:
-            return "closed its connection"
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        return "closed its connection" if code is None else describe_exit(code)
 
     def kill(self) -> None:
         """End the process at once; a thread that waits in `ask` hears of it as of a crash.
