@@ -26,8 +26,12 @@ def decode(data: bytes, resizing: Resizing, before_large, max_pixels: int) -> De
     elif command == "hang-in-c":  # It holds Python's lock, as some decoders do.
         Path(argument).touch()
         ctypes.PyDLL(None).sleep(600)
+    elif command == "nap":
+        time.sleep(float(argument))
     elif command == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif command == "signal":
+        os.kill(os.getpid(), int(argument))
     elif command == "meet":
         _meet(Path(argument))
     elif command == "no-memory-once" and not Path(argument).exists():

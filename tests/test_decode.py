@@ -6,6 +6,7 @@ import hashlib
 import struct
 import subprocess
 import sys
+import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -256,6 +257,29 @@ def test_images_come_from_the_reader_that_is_given():
     undecoded = Failure(chunk.refs[1], "decode", *why, len(data["b"]))
     assert decoded.failures == [undecoded, Failure(chunk.refs[2], "read", "KeyError", "'c'", 7)]
     assert decoded.effort.read_retries == 4
+
+
+def test_after_an_error_no_more_images_of_the_chunk_are_begun():
+    """As after Ctrl-C in a notebook, which else would wait until all are decoded."""
+
+    class BrokenReader:
+        reads = 0
+
+        def read(self, ref: ImageRef, limit_bytes: int | None = None) -> ReadResult:  # noqa: ARG002
+            self.reads += 1
+            if ref.uri == "0":
+                raise RuntimeError("broken")
+            time.sleep(0.001)  # The other thread goes on meanwhile.
+            return ReadResult(b"no image", None, 0)
+
+        def local_path(self, ref: ImageRef) -> str | None:  # noqa: ARG002
+            return None
+
+    reader = BrokenReader()
+    chunk = Chunk(0, 0, "", tuple(ImageRef(str(i)) for i in range(5000)))
+    with ThreadPoolExecutor(2) as threads, pytest.raises(RuntimeError, match="broken"):
+        decode_chunk(chunk, Resizing(16), threads, SharedPool().get(), reader)
+    assert reader.reads < 1000
 
 
 def test_the_transform_decodes_with_the_pool_and_the_reader_that_it_is_given():

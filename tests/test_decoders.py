@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import multiprocessing
 import os
 import pickle
 import resource
@@ -37,6 +39,7 @@ from beamvec.transforms.records.images import ImageRef
 
 BAD = "bad_decoders:decode"
 LIMIT = 1_000_000
+REAL_TIME = getattr(signal, "SIGRTMIN", 0) + 1  # It has no name.
 
 
 def image(ending: str = "") -> bytes:
@@ -68,6 +71,12 @@ def test_errors_of_pillow_come_through(pool):
     [
         ("@@crash ", "DecoderCrashed", "was killed by SIGSEGV"),
         ("@@exit ", "DecoderCrashed", "exited with 7"),
+        pytest.param(
+            f"@@signal {REAL_TIME}",
+            "DecoderCrashed",
+            f"was killed by signal {REAL_TIME}",
+            marks=pytest.mark.skipif(REAL_TIME == 1, reason="no real-time signals here"),
+        ),
         ("@@kill ", "DecoderCrashed", "killed by SIGKILL, most likely for want of memory"),
         ("@@hang ", "DecoderTimeout", "more than 4 s"),
     ],
@@ -433,6 +442,81 @@ def test_a_process_needs_no_temporary_folder(tmp_path, monkeypatch):
     assert made.decode(image(f"@@large {log}"), Resizing(16, "crop")).width == 60
     made.close()
     assert os.listdir(tmp_path) == ["log"]
+
+
+STOP_S = 9.0
+
+
+def test_a_run_that_was_stopped_for_long_goes_on():
+    """As by Ctrl-Z, or with its decoders by who suspends jobs: longer than any time limit."""
+    code = (
+        "import sys\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "from beamvec.transforms.decoding.pool import DecoderPool\n"
+        "from beamvec.transforms.decoding.resize import Resizing\n"
+        f"pool = DecoderPool(1, {BAD!r}, timeout_s=2, start_s=2)\n"
+        "data = sys.stdin.buffer.read()\npool.decode(data, Resizing(8))\n"
+        "print(*pool.pids(), flush=True)\n"
+        "with ThreadPoolExecutor(4) as threads:\n"
+        "    images = threads.map(lambda _: pool.decode(data, Resizing(8)), range(30))\n"
+        "    print(*{image.width for image in images})\npool.close()\n"
+    )
+    tests = str(Path(__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join((tests, *filter(None, sys.path)))}
+    start = functools.partial(
+        subprocess.Popen, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
+    command = [sys.executable, "-c", code]
+    with start(command) as alone, start(command) as whole:
+        for run in (alone, whole):
+            run.stdin.write(image("@@nap 0.1"))
+            run.stdin.close()
+        decoders = [int(run.stdout.readline()) for run in (alone, whole)]
+        stopped = (alone.pid, whole.pid, decoders[1])
+        for pid in stopped:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(STOP_S)
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+        assert [run.stdout.read().split() for run in (alone, whole)] == [[b"60"], [b"60"]]
+
+
+def test_decoders_work_where_the_standard_streams_are_closed():
+    """New files take their numbers then, as in a daemon that has closed them."""
+    code = (
+        "import os, sys\n"
+        "from beamvec.transforms.decoding.pool import DecoderPool\n"
+        "from beamvec.transforms.decoding.resize import Resizing\n"
+        "data = sys.stdin.buffer.read()\n"
+        "for number in range(3): os.close(number)\n"
+        "width = DecoderPool(1, start_s=0.1).decode(data, Resizing(8)).width\n"
+        "os._exit(width)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], input=image(), check=False)
+    assert ended.returncode == 60
+
+
+def test_a_fork_of_a_process_whose_decoders_are_busy_has_its_own(tmp_path):
+    """As of `multiprocessing`, in a program that embeds images in a thread."""
+    mark = tmp_path / "mark"
+    handle = SharedPool(1, BAD)
+    with ThreadPoolExecutor(1) as threads:
+        pool = handle.get()
+        hanging = threads.submit(pool.decode, image(f"@@hang {mark}"), Resizing(16))
+        while not mark.exists():
+            time.sleep(0.01)
+        fork = multiprocessing.get_context("fork").Process(target=decode_and_exit, args=(handle,))
+        fork.start()
+        fork.join(30)  # Without decoders of its own it waits for minutes.
+        fork.kill()
+        assert handle.get() is pool
+        pool.close()
+        assert isinstance(hanging.exception(), PoolClosedError)
+    fork.join()
+    assert fork.exitcode == 60
+
+
+def decode_and_exit(handle: SharedPool) -> None:
+    os._exit(handle.get().decode(image(), Resizing(16)).width)
 
 
 def refuse_processes(monkeypatch, errors: list[Exception]) -> None:

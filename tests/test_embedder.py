@@ -10,6 +10,7 @@ from PIL import Image
 
 import beamvec
 import samples
+from beamvec.transforms.embedding import embedder
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +119,27 @@ def test_arguments_that_cannot_be_are_refused(model_path, options):
 def test_a_model_that_is_not_there_is_a_model_error(tmp_path):
     with pytest.raises(beamvec.ModelError, match="no such folder"):
         beamvec.load_model(Path(tmp_path / "nothing"))
+
+
+def test_many_images_are_not_all_decoded_before_the_first_is_embedded(model, photos, monkeypatch):
+    """Ten thousand in one call would take 1.5 GB of pixels."""
+    files = sorted((photos / "group0").glob("*.jpg"))
+    assert len(files) == 4
+    wanted = model.embed(files)
+    rows = []
+    decode = embedder.decode_chunk
+
+    def note(*args):
+        decoded = decode(*args)
+        rows.append(len(decoded.pixels))
+        return decoded
+
+    monkeypatch.setattr(embedder, "decode_chunk", note)
+    monkeypatch.setattr(embedder, "PIXEL_BYTES", 3 * 3 * samples.SIZE**2)
+    np.testing.assert_array_equal(model.embed(files), wanted)
+    assert rows == [3, 1]
+    assert model.embed([]).shape == (0, model.dimension)
+    bad = [files[0], b"first", *files, b"second"]
+    with pytest.raises(beamvec.ImageError) as caught:
+        model.embed(bad)
+    assert [failure[0] for failure in caught.value.failures] == [1, 6]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -85,13 +86,7 @@ def name_all(files: list[bytes]) -> list[ImageFile]:
 
 def test_pixels_of_large_models_go_in_small_parcels(photos, monkeypatch):
     """The memory that a decoder shares does not grow with the number of files."""
-    asked = []
-    ask = Decoder.ask
-    monkeypatch.setattr(
-        Decoder,
-        "ask",
-        lambda self, request, turn: asked.append(len(request.files)) or ask(self, request, turn),
-    )
+    asked = note_parcels(monkeypatch)
     refs = tuple(ImageRef(str(file)) for file in sorted((photos / "group0").glob("*.jpg")))
     pool = DecoderPool(1)
     with ThreadPoolExecutor(2) as threads:
@@ -99,6 +94,37 @@ def test_pixels_of_large_models_go_in_small_parcels(photos, monkeypatch):
     pool.close()
     assert max(asked) == 2
     assert sum(asked) == 8 * len(refs)
+
+
+def note_parcels(monkeypatch) -> list[int]:
+    """Note how many images each parcel has that a decoder is sent."""
+    asked = []
+    ask = Decoder.ask
+    monkeypatch.setattr(
+        Decoder,
+        "ask",
+        lambda self, request, turn: asked.append(len(request.files)) or ask(self, request, turn),
+    )
+    return asked
+
+
+@pytest.mark.parametrize("knows_size", [True, False])
+def test_large_files_are_sent_one_by_one_also_where_nobody_has_told_their_size(
+    knows_size, tmp_path, monkeypatch
+):
+    """Those of `Embedder.embed` and `EmbedImages`; in one parcel only one core would decode."""
+    asked = note_parcels(monkeypatch)
+    large, small = tmp_path / "large.jpg", tmp_path / "small.jpg"
+    samples.make_image(1).save(small)
+    large.write_bytes(small.read_bytes() + bytes(300_000))
+    files = [large, large, *[small] * 5, large]
+    refs = tuple(ImageRef(str(file), file.stat().st_size if knows_size else None) for file in files)
+    pool = DecoderPool(1)
+    with ThreadPoolExecutor(1) as threads:
+        decoded = decode_chunk(Chunk(0, 0, "", refs), Resizing(16), threads, pool)
+    pool.close()
+    assert len(decoded.images) == len(files)
+    assert sorted(asked) == [1, 1, 6]
 
 
 def test_a_decoder_cannot_take_memory_away_from_its_parent():
@@ -111,3 +137,30 @@ def test_a_decoder_cannot_take_memory_away_from_its_parent():
             os.ftruncate(descriptor, 0)
     memory.close()
     memory.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no such files")
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, errno.EACCES])
+def test_pixels_go_through_a_temporary_file_where_the_system_refuses_one_in_memory(
+    number, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    file = samples.encode(samples.make_image(1), "JPEG")
+    pool = DecoderPool(1, start_s=0.1)
+    found = pool.decode(file, Resizing(40))
+    pool.close()
+    assert np.array_equal(found.pixels, decode_image(file, Resizing(40)).pixels)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="this system has no such files")
+def test_a_file_that_cannot_be_sealed_is_not_left_open(monkeypatch):
+    create, made = os.memfd_create, []
+    monkeypatch.setattr(os, "memfd_create", lambda name, _: made.append(create(name)) or made[-1])
+    memory = PixelMemory(create_shared_file())
+    memory.view(1, 8)[:] = 7
+    memory.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(made[0])

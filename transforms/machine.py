@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import signal
 import sys
 import tempfile
 import threading
@@ -26,6 +27,18 @@ def count_cpus() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def describe_exit(code: int) -> str:
+    """Say how a process has ended, by its exit code, negative for a signal.
+
+    >>> describe_exit(1), describe_exit(-9), describe_exit(-35)
+    ('exited with 1', 'was killed by SIGKILL', 'was killed by signal 35')
+    """
+    if code >= 0:
+        return f"exited with {code}"
+    names = {int(number): number.name for number in signal.Signals}  # Most of real time have none.
+    return f"was killed by {names.get(-code, f'signal {-code}')}"
 
 
 def read_cpu_flags() -> set[str]:

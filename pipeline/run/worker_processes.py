@@ -19,6 +19,8 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
 from apache_beam.runners.portability.local_job_service import SubprocessSdkWorker
 from apache_beam.transforms.environments import Environment, SubprocessSDKEnvironment
 
+from beamvec.transforms.machine import describe_exit
+
 _URN = "beamvec:env:worker_process:v1"
 _END_S = 5.0
 
@@ -35,10 +37,8 @@ def describe_end(code: int) -> str:
     >>> describe_end(-11), describe_end(1)
     ('a worker process was killed by SIGSEGV', 'a worker process exited with 1')
     """
-    if code >= 0:
-        return f"a worker process exited with {code}"
     why = ", most likely for want of memory" if code == -signal.SIGKILL else ""
-    return f"a worker process was killed by {signal.Signals(-code).name}{why}"
+    return f"a worker process {describe_exit(code)}{why}"
 
 
 @Environment.register_urn(_URN, bytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
@@ -89,7 +90,13 @@ def _open_images(
     else:
         # Safe for threads, as `next` of an `enumerate` over a tuple is one step for the
         # interpreter.
-        yield iter(enumerate(refs))
+        images = iter(enumerate(refs))
+        try:
+            yield images
+        finally:
+            # After an error or Ctrl-C whoever draws from it finds nothing more.
+            for _ in images:
+                pass
 
 
 def _take_parcel(
@@ -102,13 +109,24 @@ def _take_parcel(
     for i, image in images:
         source = image if isinstance(image, ImageFile) else _load(image, pool, reader)
         taken.append((i, source))
-        is_path = isinstance(source.content, str)
-        size_bytes += (source.ref.size_bytes or 0) if is_path else len(source.content)
+        size_bytes += _count_bytes(source)
         left_bytes = size_bytes / len(taken) * (count - i - 1)
         share_bytes = max(LEAST_PARCEL_BYTES, left_bytes / (2 * pool.count))
         if len(taken) == most or size_bytes >= min(PARCEL_BYTES, share_bytes):
             break
     return taken
+
+
+def _count_bytes(source: ImageFile) -> int:
+    """Return how much a decoder will be given or read, 0 where that cannot be known."""
+    content, size_bytes = source.content, source.ref.size_bytes
+    if isinstance(content, bytes):
+        return len(content)
+    if size_bytes is not None:
+        return size_bytes
+    with contextlib.suppress(OSError, ValueError):
+        return os.stat(content).st_size
+    return 0
 
 
 def _load(ref: ImageRef, pool: DecoderPool, reader: ImageReader) -> ImageFile:

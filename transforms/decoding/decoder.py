@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -26,10 +25,19 @@ from beamvec.transforms.decoding.messages import (
     send,
 )
 from beamvec.transforms.decoding.outcome import Outcome
-from beamvec.transforms.decoding.shared import Mark, PixelMemory, create_shared_file
+from beamvec.transforms.decoding.shared import (
+    Mark,
+    PixelMemory,
+    copy_for_child,
+    create_shared_file,
+)
+from beamvec.transforms.machine import describe_exit
 
 CRASHED = "DecoderCrashed"
 TIMED_OUT = "DecoderTimeout"
+
+LOOKS = 16
+"""A time limit is over when so many looks have found no change, spread over it evenly."""
 
 _EXIT_S = 1.0
 _START = (
@@ -68,7 +76,7 @@ class Decoder:
     """
 
     def __init__(self, decoder: str, timeout_s: float, limits: Limits):
-        ours, theirs = socket.socketpair()
+        ours, theirs = _connect()
         with theirs, contextlib.ExitStack() as on_failure:
             on_failure.enter_context(ours)
             self._shared = shared = create_shared_file()
@@ -144,41 +152,43 @@ class Decoder:
             while not isinstance(message := self._wait_for_message(len(request.files)), Answer):
                 assert isinstance(message, Signal)
                 take_turn(message.size_bytes)
-                self._mark.set(self._mark.get().number)
                 send(self._connection, message)
             return _add_pixels(message.outcomes, pixels)
         except TimeoutError:
             self.stop()
             how = f"the decoder took more than {self._timeout_s:g} s for this file"
-            raise DecoderDiedError(TIMED_OUT, how, index=self._mark.get().number) from None
+            raise DecoderDiedError(TIMED_OUT, how, index=self._mark.get()) from None
         except (EOFError, OSError):
             self.stop()
             by_kill = self._process.returncode == -signal.SIGKILL
             was_killed = by_kill and not self._was_killed_here
             how = f"the decoder {self._how_ended()} on this file"
-            raise DecoderDiedError(CRASHED, how, was_killed, self._mark.get().number) from None
+            raise DecoderDiedError(CRASHED, how, was_killed, self._mark.get()) from None
         except BaseException:
             self.stop()  # Its answer would be taken for that to the next request.
             raise
 
     def _wait_for_message(self, files: int) -> Message:
-        """Wait as long as no file takes too long, and all of them together neither."""
-        end_s = time.monotonic() + self._timeout_s * max(1, files)
-        while True:
-            now_s = time.monotonic()
-            left_s = min(end_s, self._mark.get().since_s + self._timeout_s) - now_s
-            if left_s <= 0:
-                raise TimeoutError
+        """Wait as long as no file takes too long, and all of them together neither.
+
+        What is counted are looks at the process, not seconds: these pass too while this process or
+        both are stopped, as by Ctrl-Z, a scheduler that suspends jobs, or a container's freezer.
+        """
+        at, looks = self._mark.get(), 0
+        for _ in range((LOOKS + 1) * max(1, files)):
             # Not the connection's own timeout, after which nothing can be read from it any more;
             # and not `select`, which knows no descriptors from 1024 on.
-            if self._readable.poll(math.ceil(left_s * 1000)):
+            if self._readable.poll(math.ceil(self._timeout_s * 1000 / LOOKS)):
                 return receive(self._answers)
+            before, at = at, self._mark.get()
+            looks = looks + 1 if at == before else 0
+            if looks == LOOKS:
+                break
+        raise TimeoutError
 
     def _how_ended(self) -> str:
         code = self._process.returncode
-        if code is None:
-            return "closed its connection"
-        return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        return "closed its connection" if code is None else describe_exit(code)
 
     def kill(self) -> None:
         """End the process at once; a thread that waits in `ask` hears of it as of a crash.
@@ -206,6 +216,16 @@ class Decoder:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_EXIT_S)
         return self._process.returncode is not None
+
+
+def _connect() -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a connection, of which a child can take the second along."""
+    ours, theirs = socket.socketpair()
+    with theirs, contextlib.ExitStack() as on_failure:
+        on_failure.enter_context(ours)
+        copy = socket.socket(fileno=copy_for_child(theirs.fileno()))
+        on_failure.pop_all()
+        return ours, copy
 
 
 def _add_pixels(outcomes: Sequence[Outcome], pixels: npt.NDArray[np.uint8]) -> list[Outcome]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from beamvec.errors import BeamvecError
 from beamvec.redact import redact
-from beamvec.transforms.decoding.decoder import Decoder
+from beamvec.transforms.decoding.decoder import LOOKS, Decoder
 
 ROOM_BYTES = 1 << 30
 """How much memory all images together may take that are decoded at the same time, or one alone."""
@@ -72,7 +72,7 @@ class Places:
         self._busy: set[Place] = set()
         self._waiting: deque[Place] = deque()
         self._wants_alone = 0
-        self._moved_s = time.monotonic()
+        self._moves = 0
         self._failing_since_s: float | None = None
         self._failed_start = ""
         self.is_closed = False
@@ -201,7 +201,7 @@ class Places:
 
     def _give_back(self, place: Place) -> None:
         with self._changed:
-            self._moved_s = time.monotonic()
+            self._moves += 1
             self._busy.remove(place)
             place.held_bytes = 0
             gone = None
@@ -232,7 +232,8 @@ class Places:
             self._changed.notify_all()
             try:
                 self._wait_for(lambda: self._waiting[0] is place and self._has_room(size_bytes))
-                place.held_bytes, self._moved_s = size_bytes, time.monotonic()
+                place.held_bytes = size_bytes
+                self._moves += 1
             finally:
                 self._waiting.remove(place)
                 self._changed.notify_all()
@@ -245,8 +246,12 @@ class Places:
         self, is_ready: Callable[[], bool], condition: threading.Condition | None = None
     ) -> None:
         condition = condition or self._changed
-        while not condition.wait_for(lambda: self.is_closed or is_ready(), self._stuck_s):
-            if time.monotonic() - self._moved_s >= self._stuck_s:
+        moves, looks = self._moves, 0
+        # Not seconds, as in `Decoder`: a process that was stopped for long goes on.
+        while not condition.wait_for(lambda: self.is_closed or is_ready(), self._stuck_s / LOOKS):
+            before, moves = moves, self._moves
+            looks = looks + 1 if moves == before else 0
+            if looks == LOOKS:
                 raise DecoderStartError(
                     f"the processes that decode are stuck: none has ended anything for "
                     f"{self._stuck_s:g} s; look at where the images are, and start again"

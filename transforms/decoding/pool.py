@@ -11,6 +11,7 @@ What bounds the memory, whatever the number of cores: images that take more than
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -222,3 +223,16 @@ class SharedPool:
 
 _POOLS: dict[SharedPool, DecoderPool] = {}
 _POOLS_LOCK = threading.Lock()
+
+
+def _forget_pools() -> None:
+    """Leave the pools to the process that made them, in one that was forked from it.
+
+    Their threads are not there, so that who was busy stays so, and a lock may be held for ever.
+    """
+    global _POOLS_LOCK
+    _POOLS_LOCK = threading.Lock()
+    _POOLS.clear()
+
+
+os.register_at_fork(after_in_child=_forget_pools)

@@ -6,31 +6,20 @@ write what it likes to its own share, and to nobody else's.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
 import struct
 import tempfile
-import time
-from typing import NamedTuple
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
 
-_PLACE = struct.Struct("<qd")
+_PLACE = struct.Struct("<q")
 _PIXELS_FROM = mmap.ALLOCATIONGRANULARITY
-
-
-class WorkPlace(NamedTuple):
-    """A file that a decoder is busy with.
-
-    Attributes:
-        number: its place in the request, from 0.
-        since_s: when it was begun, by the clock that all processes of the machine share.
-    """
-
-    number: int
-    since_s: float
+_AFTER_STREAMS = 3
 
 
 class Mark:
@@ -46,12 +35,13 @@ class Mark:
         self._memory = mmap.mmap(descriptor, _PLACE.size)
 
     def set(self, index: int) -> None:
-        """Say that a file is begun now."""
-        self._memory[:] = _PLACE.pack(index, time.monotonic())
+        """Say that a file of the request is begun, by its place there from 0."""
+        self._memory[:] = _PLACE.pack(index)
 
-    def get(self) -> WorkPlace:
-        """Return the file that was begun last."""
-        return WorkPlace(*_PLACE.unpack(self._memory[:]))
+    def get(self) -> int:
+        """Return the place of the file that was begun last."""
+        (index,) = _PLACE.unpack(self._memory[:])
+        return int(index)
 
 
 class PixelMemory:
@@ -94,13 +84,36 @@ def create_shared_file() -> int:
     Raises:
         OSError: if there is no memory, or no descriptor.
     """
-    if not hasattr(os, "memfd_create"):
-        with tempfile.TemporaryFile() as file:
-            descriptor = os.dup(file.fileno())
-        os.ftruncate(descriptor, _PLACE.size)
-        return descriptor
+    with _open_file() as file:
+        file.truncate(_PLACE.size)
+        return copy_for_child(file.fileno())
+
+
+def _open_file() -> IO[bytes]:
+    if hasattr(os, "memfd_create"):
+        # Sandboxes refuse it, old kernels do not know it, and `vm.memfd_noexec` may forbid it.
+        with contextlib.suppress(OSError):
+            return _open_sealed_file()
+    return tempfile.TemporaryFile()
+
+
+def _open_sealed_file() -> IO[bytes]:
     descriptor = os.memfd_create("beamvec-decoder", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(descriptor, _PLACE.size)
-    # A decoder that made it smaller would end its parent, by SIGBUS.
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-    return descriptor
+    with contextlib.ExitStack() as on_failure:
+        on_failure.callback(os.close, descriptor)
+        # A decoder that made it smaller would end its parent, by SIGBUS.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        on_failure.pop_all()
+    return os.fdopen(descriptor, "r+b")
+
+
+def copy_for_child(descriptor: int) -> int:
+    """Return a copy of a descriptor whose number a child may take along.
+
+    Where the caller has closed standard streams, new files get the numbers of those; but in a child
+    they are its own streams.
+
+    Raises:
+        OSError: if there is no descriptor left.
+    """
+    return fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _AFTER_STREAMS)

@@ -31,11 +31,14 @@ from beamvec.transforms.inference.engine import Precision, Xla
 from beamvec.transforms.inference.features import embed_chunk
 from beamvec.transforms.inference.model import FeatureModel
 from beamvec.transforms.inference.model import load_model as load_feature_model
-from beamvec.transforms.records.chunks import Chunk
+from beamvec.transforms.records.chunks import Chunk, EmbeddedChunk
 from beamvec.transforms.records.images import Failure, ImageRef
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _TIFF_MODES = ("CMYK", "F", "I")
+
+PIXEL_BYTES = 1 << 28
+"""How many decoded pixels are in memory at a time, however many images `embed` is given."""
 
 AnyImage: TypeAlias = Any
 """A path or URI, the bytes of an image file, a Pillow image, or an array uint8 [H, W, 3] RGB."""
@@ -96,18 +99,23 @@ class Embedder:
         refs = tuple(ImageRef(source if isinstance(source, str) else "") for source in sources)
         # Each image is found by its place; the uris of refs need not differ.
         numbered = tuple(ref._replace(columns=(i,)) for i, ref in enumerate(refs))
+        reader, some = _Sources(sources), max(1, PIXEL_BYTES // (3 * self.input_size**2))
         with ThreadPoolExecutor(READ_THREADS, "decode") as threads:
-            decoded = decode_chunk(
-                Chunk(0, 0, "", numbered),
-                make_resizing(self.spec, self.resizer),
-                threads,
-                SharedPool().get(),
-                _Sources(sources),
-            )
-        embedded = embed_chunk(decoded, self.model)
-        if embedded.failures:
-            raise ImageError(sorted(map(_describe, embedded.failures)))
-        return embedded.features
+            embedded = [
+                self._embed_some(numbered[start : start + some], reader, threads)
+                for start in range(0, max(1, len(numbered)), some)
+            ]
+        failures = [failure for each in embedded for failure in each.failures]
+        if failures:
+            raise ImageError(sorted(map(_describe, failures)))
+        return np.concatenate([each.features for each in embedded])
+
+    def _embed_some(
+        self, refs: tuple[ImageRef, ...], reader: _Sources, threads: ThreadPoolExecutor
+    ) -> EmbeddedChunk:
+        chunk, resizing = Chunk(0, 0, "", refs), make_resizing(self.spec, self.resizer)
+        decoded = decode_chunk(chunk, resizing, threads, SharedPool().get(), reader)
+        return embed_chunk(decoded, self.model)
 
 
 class _Sources:
