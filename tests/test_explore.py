@@ -6,6 +6,8 @@ import csv
 import dataclasses
 import io
 import json
+import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from sklearn.preprocessing import StandardScaler
 import samples
 from beamvec.embeddings import open_dataset
 from beamvec.pipeline.commands.main import main
+from beamvec.pipeline.commands.parser import build_parser, fill_all
 
 EVIL = "<img src=x onerror=alert(1)>.png"
 
@@ -439,12 +442,76 @@ def test_embeddings_that_cannot_be_compared_are_named(tmp_path, capsys):
         assert error.count("\n") == 1
 
 
-def test_pages_cannot_be_written_everywhere(made, tmp_path, capsys):
+def run_before_work(capsys, *command):
+    """Run a command that refuses before it opens the dataset, and return what it says."""
+    capsys.readouterr()
+    assert main(list(command)) == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    return error
+
+
+PAGES = {"search": ["--uri", "x"], "probe": ["--labels", "x"], "duplicates": [], "map": []}
+PAGES["report"] = []
+
+
+def test_all_commands_that_write_pages_are_tested_here():
+    commands = fill_all(build_parser())._subparsers._group_actions[0].choices
+    assert {name for name, command in commands.items() if "html" in command.flags} == PAGES.keys()
+
+
+@pytest.mark.parametrize("command", PAGES)
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(command, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert main(["report", made, "--html", str(tmp_path / "file" / "r.html")]) == 2
-    error = capsys.readouterr().err
-    assert "cannot write" in error
-    assert error.count("\n") == 1
+    page = str(tmp_path / "file" / "r.html")
+    words = [command, str(tmp_path / "no dataset"), *PAGES[command]]
+    error = run_before_work(capsys, *words, "--html", page)
+    assert error == f"beamvec: cannot write --html {page}: Not a directory\n"
+
+
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        ("", "it names no file"),
+        ("new/", "it names no file"),
+        (".", "it is a folder"),
+        ("photo.jpg", "it is there, and no page"),
+        ("pipe", "it is no regular file"),
+        ("/dev/null", "it is no regular file"),
+        ("/proc/r.html", "No such file"),
+        ("x" * 300, "File name too long"),
+        ("ftp://host/r.html", "no filesystem for ftp"),
+    ],
+)
+def test_where_no_page_is_written(page, reason, made, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photo = samples.encode(samples.make_image(0), "JPEG")
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    os.mkfifo("pipe")
+    error = run_before_work(capsys, "duplicates", made, "--html", page)
+    assert error.startswith(f"beamvec: cannot write --html {shlex.quote(page)}: {reason}")
+    assert (tmp_path / "photo.jpg").read_bytes() == photo
+    assert sorted(os.listdir()) == ["photo.jpg", "pipe"]
+
+
+def test_a_page_takes_the_place_of_a_page_through_links_and_at_home(
+    made, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    Path("link.html").symlink_to("page.html")
+    for page in ("link.html", "link.html", "~/new/page.html"):
+        assert main(["duplicates", made, "--html", page]) == 0
+        assert f"wrote {page}" in capsys.readouterr().out
+    assert Path("link.html").is_symlink()
+    assert Path("new/page.html").read_text() == Path("page.html").read_text()
+    assert sorted(os.listdir()) == ["link.html", "new", "page.html"]
+
+
+def test_a_page_that_fails_to_be_written_late_is_named(made, tmp_path, capsys):
+    page = str(tmp_path / f"{'x' * 230}.html")  # Too long only for a temporary name.
+    assert main(["duplicates", made, "--html", page]) == 2
+    assert f"cannot write --html {page}: File name too long" in capsys.readouterr().err
 
 
 def test_a_dataset_without_rows_has_a_report(tmp_path, extract, capsys):

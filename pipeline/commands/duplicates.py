@@ -11,6 +11,7 @@ from typing import Any
 from beamvec.embeddings import open_dataset
 from beamvec.errors import ArgumentError
 from beamvec.pipeline.duplicates import Group, Member, count_duplicates, find_duplicates
+from beamvec.pipeline.pages.page import check_page, write_page
 from beamvec.pipeline.terminal import busy, show, show_csv, show_json
 from beamvec.pipeline.units import format_size
 
@@ -26,6 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Run `beamvec duplicates` and return its exit code."""
     if not 0 < args.threshold <= 1:
         raise ArgumentError(f"--threshold is {args.threshold}; it must be above 0 and at most 1")
+    check_page(args.html)
     busy("comparing all images")
     dataset = open_dataset(args.dir)
     groups = find_duplicates(dataset, args.threshold)
@@ -39,7 +41,6 @@ def run(args: argparse.Namespace) -> int:
         show(*_describe(groups, len(dataset), args.threshold, command))
     if args.html:
         from beamvec.pipeline.pages.duplicates import make_page
-        from beamvec.pipeline.pages.page import write_page
 
         page, note = make_page(dataset, groups, args.threshold, command)
         write_page(args.html, page, note, beside=args.json or args.csv)

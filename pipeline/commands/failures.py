@@ -107,7 +107,12 @@ class Copier:
         """Write a new file, or find that one has the content; False if another file is there."""
         try:
             with open(path, "xb") as file:
-                file.write(data)
+                try:
+                    file.write(data)
+                    file.flush()
+                except BaseException:  # A part of it would pass for the copy.
+                    os.unlink(path)
+                    raise
         except FileExistsError:
             return _holds(path, data)
         except OSError as error:

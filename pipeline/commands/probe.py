@@ -19,6 +19,7 @@ from beamvec.pipeline.commands.classifiers import MAX_CHOICE_ROWS, SEED, Fit, ma
 from beamvec.pipeline.commands.scores import score_classes
 from beamvec.pipeline.commands.search import VERIFY_ADVICE
 from beamvec.pipeline.labels import read_labels
+from beamvec.pipeline.pages.page import check_page, require_extra, write_page
 from beamvec.pipeline.terminal import busy, show, show_json
 
 MAX_ROWS = 20_000
@@ -48,11 +49,10 @@ class Sample:
 
 def run(args: argparse.Namespace) -> int:
     """Run `beamvec probe` and return its exit code."""
-    from beamvec.pipeline.pages.page import require_extra
-
     require_extra("sklearn")
     if args.folds < 2:
         raise ArgumentError(f"--folds is {args.folds}; it must be at least 2")
+    check_page(args.html)
     busy("reading the dataset")
     dataset = open_dataset(args.dir)
     sample = choose_sample(dataset, args.labels, args.folds)
@@ -63,7 +63,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(*_describe(content))
     if args.html:
-        from beamvec.pipeline.pages.page import write_page
         from beamvec.pipeline.pages.probe import make_page
 
         page, note = make_page(dataset, content, _name_command(args))

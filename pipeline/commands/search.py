@@ -15,6 +15,7 @@ from beamvec.embeddings import Dataset, open_dataset, search
 from beamvec.embeddings.layout import Layout
 from beamvec.errors import ArgumentError, DatasetError, ImageError, ModelError
 from beamvec.model_spec import ModelSpec
+from beamvec.pipeline.pages.page import check_page, render, write_page
 from beamvec.pipeline.terminal import busy, show, show_json
 from beamvec.transforms.decoding.resize import RESIZERS, Resizer, choose_resizer
 from beamvec.transforms.inference.config import DEFAULT_MODEL
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     """Run `beamvec search` and return its exit code."""
     if args.k < 1:
         raise ArgumentError(f"--k is {args.k}; it must be at least 1")
+    check_page(args.html)
     busy("reading the dataset")
     dataset = open_dataset(args.dir)
     if args.uri:
@@ -195,7 +197,6 @@ def _describe(results: list[dict[str, Any]]) -> list[str]:
 
 
 def _write_sheet(args: argparse.Namespace, results: list[dict[str, Any]], dataset: Dataset) -> None:
-    from beamvec.pipeline.pages.page import render, write_page
     from beamvec.pipeline.pages.thumbnails import make_thumbnails
 
     uris = [match["uri"] for result in results for match in result["matches"]]
