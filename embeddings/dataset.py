@@ -17,6 +17,7 @@ import pyarrow as pa
 from beamvec.embeddings import layout, schema
 from beamvec.embeddings.arguments import as_columns, as_row_numbers, as_uris, require_condition
 from beamvec.embeddings.batches import Batch, choose_rows, cut_batches, join_batches, join_tables
+from beamvec.embeddings.counted import counted
 from beamvec.embeddings.parts import Part, RowGroup, list_row_groups, to_texts
 from beamvec.embeddings.run_record import RunRecord
 from beamvec.embeddings.settings import Settings
@@ -89,8 +90,9 @@ class Dataset:
         rows = groups[-1].stop if groups else 0
         if rows != len(self):
             raise DatasetError(
-                f"{self}: the {layout.EMBEDDINGS_DIR} files hold {rows:,} rows, {layout.RUN_FILE} "
-                f"tells of {len(self):,}; files are missing or do not belong there"
+                f"{self}: the {layout.EMBEDDINGS_DIR} files hold {counted(rows, 'row')}, "
+                f"{layout.RUN_FILE} tells of {len(self):,}; files are missing or do not belong "
+                "there"
             )
         return groups
 

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -225,7 +226,7 @@ def test_the_probe_takes_labels_from_a_column_and_says_what_it_leaves_out(
     capsys.readouterr()
     assert main(["probe", str(tmp_path / "d"), "--labels", "label", "--head", "mlp"]) == 0
     out = capsys.readouterr().out
-    assert "1 classes with fewer than 5 images left out, 1 rows" in out
+    assert "1 class with fewer than 5 images left out, 1 row" in out
     assert "  mlp " in out
     assert main(["probe", str(tmp_path / "d"), "--labels", "width"]) == 2
     assert "the dataset has the columns label; or give parent-folder" in capsys.readouterr().err
@@ -252,7 +253,7 @@ def test_a_page_of_the_probe_stays_small_and_counts_what_it_leaves_out(
     html = page.read_text()
     assert html.count("<figure") == 5 + 2
     assert html.count('src="data:image') == 4 + 2
-    assert f"{mistakes - 5} mistakes more are not on this page" in html
+    assert f"{mistakes - 5} more mistakes not on this page" in html
     assert "3 classes are too many for a matrix" in html
     assert f"beamvec probe {out} --labels label --head linear --folds 3 --json" in html
     assert "and 1 more; <code>" in html
@@ -330,7 +331,7 @@ def test_a_page_of_duplicates_stays_small_and_counts_what_it_leaves_out(
     page = (tmp_path / "d.html").read_text()
     assert page.count('src="data:image') == 4
     assert page.count('<span class="act') == 2 + 15 + 1  # Of the copies, the others, the text.
-    assert "18 images more are not on this page" in page
+    assert "18 more images not on this page" in page
 
 
 def test_verify_passes_a_sound_dataset_and_shows_what_it_holds(made, capsys):
@@ -339,7 +340,7 @@ def test_verify_passes_a_sound_dataset_and_shows_what_it_holds(made, capsys):
     lengths = np.linalg.norm(open_dataset(made).read_vectors(), axis=1)
     assert f"norms        {lengths.min():.4g} to {lengths.max():.4g}" in out
     assert "not finite   0 rows" in out
-    assert "copies       1 images" in out
+    assert "copies       1 image with" in out
     assert "no problem" in out
 
 
@@ -367,13 +368,13 @@ def test_verify_names_what_does_not_add_up(made, tmp_path, capsys):
     samples.write_record(tmp_path / "d", run)
     assert main(["inspect", str(tmp_path / "d"), "--verify"]) == 1
     error = capsys.readouterr().err
-    assert "1 rows of failures, run.json tells of 2" in error
+    assert "1 row of failures, run.json tells of 2" in error
     assert "38 inputs, but 39 accounted for" in error
     parts = sorted((tmp_path / "d" / "embeddings").iterdir())
     shutil.copy(parts[0], parts[1])
     samples.sign(tmp_path / "d")
     assert main(["inspect", str(tmp_path / "d"), "--verify"]) == 1
-    assert "rows have a uri that another row has" in capsys.readouterr().err
+    assert "rows with a uri that another row has" in capsys.readouterr().err
 
 
 def test_values_of_a_record_are_text_in_a_page(made, tmp_path):
@@ -399,7 +400,7 @@ def test_values_of_a_record_are_text_in_a_page(made, tmp_path):
     ],
 )
 def test_the_accounts_are_computed(made, tmp_path, capsys, inputs, told, shown):
-    told = told.format("37 embeddings + 1 failures + 0 duplicates")
+    told = told.format("37 embeddings + 1 failure + 0 duplicates")
     shutil.copytree(made, tmp_path / "d")
     record = open_dataset(made).run
     counts = dataclasses.replace(record.counts, inputs=inputs)
@@ -421,7 +422,7 @@ def test_failures_that_are_not_there_are_not_told_of(made, tmp_path, capsys):
     for command in (["inspect"], ["report", "--html", str(tmp_path / "r.html")]):
         assert main([command[0], str(tmp_path / "d"), *command[1:]]) == 2
         error = capsys.readouterr().err
-        assert "the failures files hold 1 rows, run.json tells of 9" in error
+        assert "the failures files hold 1 row, run.json tells of 9" in error
 
 
 def test_embeddings_that_cannot_be_compared_are_named(tmp_path, capsys):
@@ -525,7 +526,7 @@ def test_a_dataset_without_rows_has_a_report(tmp_path, extract, capsys):
     assert main(["inspect", out, "--verify"]) == 0
     assert main(["search", out, "--image", str(tmp_path / "in" / "broken.jpg")]) == 2
     assert main(["probe", out, "--labels", "parent-folder"]) == 2
-    assert "gives 0 class(es)" in capsys.readouterr().err
+    assert "gives 0 classes" in capsys.readouterr().err
 
 
 def test_a_report_has_failures_by_cause_with_links_to_the_files(extract, tmp_path, monkeypatch):
@@ -563,7 +564,7 @@ def test_a_report_counts_labels(folder, made, model_path, tmp_path):
     assert main(["extract", "--model", model_path, *flags]) == 0
     assert main(["report", str(tmp_path / "d"), "--html", str(html)]) == 0
     page = html.read_text()
-    assert "2 labels, from the column <code>label</code>; 1 images have none" in page
+    assert "2 labels, from the column <code>label</code>; 1 image without one" in page
     assert '>y</span> <span class="value">5</span>' in page
     assert '<span class="label">y</span>' in page
 
@@ -587,6 +588,25 @@ def test_pages_have_pictures_from_any_folder_or_say_why_not(extract, tmp_path, m
     (folder / "1.png").unlink()
     (folder / "2.png").write_text("no image")
     assert main(["search", "out", "--uri", "0.png", "--html", str(page)]) == 0
-    told = "2 of 6 images have no picture: 1 not decodable any more, 1 not there any more"
+    told = "2 of 6 images without a picture: 1 not decodable any more, 1 not there any more"
     assert capsys.readouterr().out.splitlines()[-1] == told
     assert told in page.read_text()
+
+
+def test_one_is_no_plural(tmp_path, extract, capsys):
+    folder = tmp_path / "in"
+    (folder / "unread").mkdir(parents=True)
+    samples.make_image(0).save(folder / "a.png")
+    (folder / "notes.txt").write_text("")
+    out, page = str(tmp_path / "out"), tmp_path / "r.html"
+    assert extract("--input", folder, "--dry-run") == 0
+    assert extract("--input", folder) == 0
+    (folder / "b.png").write_bytes(b"none")
+    assert extract("--input", folder, "--append", "--max-failure-ratio", "0.1") == 1
+    assert extract("--input", folder, "--dry-run") == 0
+    commands = (["inspect"], ["duplicates"], ["failures", "--copy-to", str(tmp_path / "c")])
+    for command in (*commands, ["map", "--html", str(page)], ["report", "--html", str(page)]):
+        assert main([command[0], out, *command[1:]]) == 0
+    told = "".join(capsys.readouterr()) + page.read_text()
+    assert "1 image in " in told
+    assert re.findall(r".{0,50}(?<![\d,.])1 (?:[a-z]+s|[a-z]*classes)\b", told) == []

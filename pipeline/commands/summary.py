@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from beamvec.embeddings import RunRecord, layout
+from beamvec.embeddings.counted import counted
 from beamvec.embeddings.run_record import Counts, Timings
 from beamvec.embeddings.unlisted import Unlisted
 from beamvec.pipeline.units import format_duration, format_size
@@ -38,11 +39,13 @@ def summarize(record: RunRecord, output: str) -> list[str]:
     if counts.taken_over:
         lines.append(_line("taken over", f"{counts.taken_over:,}  (from a run before)"))
     if counts.damaged:
-        lines.append(_line("damaged", f"{counts.damaged:,} chunk files, computed again"))
+        lines.append(_line("damaged", f"{counted(counts.damaged, 'chunk file')}, computed again"))
     if record.appended:
         lines += _append_lines(record)
     if counts.read_retries:
-        lines.append(_line("retried", f"{counts.read_retries:,} reads that failed at first"))
+        lines.append(
+            _line("retried", f"{counted(counts.read_retries, 'read')} that failed at first")
+        )
     if record.fidelity:
         lines.append(_line("int8", record.fidelity.describe()))
     shares = _shares(latest.timings)
@@ -83,7 +86,7 @@ def describe_preview(preview: Preview) -> list[str]:
         )
     limit = f", the first {source.limit:,} at most" if source.limit else ""
     lines = [
-        _line("would read", f"{found.images:,} images, {size}{limit}"),
+        _line("would read", f"{counted(found.images, 'image')}, {size}{limit}"),
         _line("from", f"{source.kind.replace('_', '-')} {shlex.join(source.describe())}"),
         *([_line("first", found.first)] if found.images else []),
         *_unlisted_lines(found.unlisted),
@@ -135,22 +138,22 @@ def describe_accounts(counts: Counts) -> str:
     """Say what became of all inputs, and whether it adds up.
 
     >>> describe_accounts(Counts(inputs=5, embeddings=3, failures=1, duplicates=1))
-    '5 inputs = 3 embeddings + 1 failures + 1 duplicates'
+    '5 inputs = 3 embeddings + 1 failure + 1 duplicate'
     """
     parts = (
-        f"{counts.embeddings:,} embeddings + {counts.failures:,} failures + "
-        f"{counts.duplicates:,} duplicates"
+        f"{counted(counts.embeddings, 'embedding')} + {counted(counts.failures, 'failure')} + "
+        f"{counted(counts.duplicates, 'duplicate')}"
     )
     if counts.inputs == counts.accounted:
-        return f"{counts.inputs:,} inputs = {parts}"
-    return f"{counts.inputs:,} inputs, but {parts}: the accounts do not close"
+        return f"{counted(counts.inputs, 'input')} = {parts}"
+    return f"{counted(counts.inputs, 'input')}, but {parts}: the accounts do not close"
 
 
 def _headline(run: RunRecord) -> str:
     timings = run.timings
     took = format_duration(timings.startup_s + timings.run_s)
     return (
-        f"{run.counts.accounted:,} images in {took}, {timings.images_per_s:.1f} images/s "
+        f"{counted(run.counts.accounted, 'image')} in {took}, {timings.images_per_s:.1f} images/s "
         f"after {format_duration(timings.startup_s)} of start-up"
     )
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from beamvec import __version__
+from beamvec.embeddings.counted import counted
 from beamvec.errors import ArgumentError
 from beamvec.pipeline.terminal import show, warn
 from beamvec.pipeline.units import format_duration, format_size
@@ -154,6 +155,7 @@ def _environment() -> Any:
     environment.filters["middle"] = _cut_middle
     environment.filters["breakable"] = _let_break
     environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["counted"] = counted
     environment.filters["number"] = _format_number
     environment.filters["size"] = format_size
     environment.filters["duration"] = format_duration
