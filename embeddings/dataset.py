@@ -232,14 +232,17 @@ class Dataset:
             found = group.read_uris()
             return [(uri, group.start + i) for i, uri in enumerate(found) if uri in wanted]
 
-        candidates = [group for group in self.row_groups if group.may_hold(ordered)]
+        groups = self.row_groups
+        candidates = [group for group in groups if group.may_hold(ordered)]
         rows: dict[str, int] = {}
         for uri, row in itertools.chain.from_iterable(self._map(find, candidates)):
             rows.setdefault(uri, row)
         missing = [uri for uri in names if uri not in rows]
         if missing:
             others = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-            raise DatasetError(f"{self} has no image with the uri {missing[0]}{others}")
+            first = next((group.read_uris()[0] for group in groups if group.stop > group.start), "")
+            like = f"; one that it has is {first}" if first else ""
+            raise DatasetError(f"{self} has no image with the uri {missing[0]}{others}{like}")
         return [rows[uri] for uri in names]
 
     def find_rows_where(self, where: pc.Expression) -> npt.NDArray[np.int64]:

@@ -80,9 +80,18 @@ def test_search_finds_an_image_by_its_file_and_by_its_uri(made, folder, model_pa
     assert [m["row"] for m in by_uri["matches"]] == [m["row"] for m in by_file["matches"][1:]]
 
 
+def test_an_image_to_search_for_may_be_at_home(made, folder, model_path, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(folder))
+    page = tmp_path / "s.html"
+    flags = ["--image", "~/class1/03.png", "--model", model_path, "--html", str(page), "--k", "1"]
+    assert main(["search", made, *flags]) == 0
+    assert page.read_text().count('src="data:image') == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--uri", "class1/03.png"], "class1/03.png; one that it has is /"),
         (["--uri", "x.png"], "has no image with the uri x.png"),
         (["--image", "nowhere.png"], "cannot read --image nowhere.png"),
         (["--image", __file__], "cannot decode --image"),

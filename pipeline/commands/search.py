@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shlex
 from typing import Any, cast
 
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
         names, rows = args.uri, dataset.find_rows(args.uri)
         queries = dataset.take(rows).vectors
     else:
+        args.image = [path if "://" in path else os.path.expanduser(path) for path in args.image]
         names, rows = args.image, [-1] * len(args.image)
         busy("loading the model")
         queries = embed_images(dataset, args.image, args.model, args.trust_model)
