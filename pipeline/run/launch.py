@@ -134,6 +134,8 @@ def run_extraction(
     except KeyboardInterrupt:
         observer.leave(workers.local)
         raise
+    finally:
+        examination.wait()
     return judge(record, config)
 
 
