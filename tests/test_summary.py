@@ -114,5 +114,7 @@ def test_a_float32_run_points_to_what_is_faster_here(monkeypatch):
     assert lines(named)["faster"].endswith("beamvec tune --input-tar 'my photos.tar' --model m")
     quantised = replace(named, settings=replace(RECORD.settings, precision="int8"))
     assert "faster" not in lines(quantised)
+    piped = replace(named, input=replace(named.input, source="input_list", names=("-",)))
+    assert "faster" not in lines(piped)
     monkeypatch.setattr("beamvec.pipeline.commands.summary.has_fast_int8", lambda: False)
     assert "faster" not in lines(named)

@@ -12,6 +12,7 @@ from beamvec.embeddings.run_record import Counts, Timings
 from beamvec.embeddings.unlisted import Unlisted
 from beamvec.pipeline.units import format_duration, format_size
 from beamvec.redact import redact
+from beamvec.transforms.inputs.kept import is_read_once
 from beamvec.transforms.machine import has_fast_int8
 
 if TYPE_CHECKING:  # It imports Beam, which a look into a dataset does not need.
@@ -65,6 +66,8 @@ def _advise_tune(record: RunRecord) -> list[str]:
     """Say what would be faster, where a run computed in float32 and this machine can do better."""
     source = record.input
     if record.settings.precision != "float32" or not source.names or not has_fast_int8():
+        return []
+    if is_read_once(source.names[0]):  # A pipe that has ended.
         return []
     command = _tune_command(source.source, source.names, record.model)
     return [_line("faster", f"int8, by some 2 to 3 times; for your images: {command}")]
