@@ -17,6 +17,7 @@ import pyarrow as pa
 from beamvec.embeddings import layout, schema
 from beamvec.embeddings.arguments import as_columns, as_row_numbers, as_uris, require_condition
 from beamvec.embeddings.batches import Batch, choose_rows, cut_batches, join_batches, join_tables
+from beamvec.embeddings.counted import counted
 from beamvec.embeddings.parts import Part, RowGroup, list_row_groups, to_texts
 from beamvec.embeddings.run_record import RunRecord
 from beamvec.embeddings.settings import Settings
@@ -86,13 +87,19 @@ class Dataset:
     def row_groups(self) -> tuple[RowGroup, ...]:
         """All row groups in order; reads the files' footers and checks that they belong."""
         groups = tuple(list_row_groups(self.embedding_files))
-        rows = groups[-1].stop if groups else 0
-        if rows != len(self):
-            raise DatasetError(
-                f"{self}: the {layout.EMBEDDINGS_DIR} files hold {rows:,} rows, {layout.RUN_FILE} "
-                f"tells of {len(self):,}; files are missing or do not belong there"
-            )
+        self._require_rows(layout.EMBEDDINGS_DIR, groups[-1].stop if groups else 0)
         return groups
+
+    def _require_rows(self, table: str, found: int) -> None:
+        counts = [run.counts for run in self.runs]
+        told = sum(
+            each.failures if table == layout.FAILURES_DIR else each.embeddings for each in counts
+        )
+        if found != told:
+            raise DatasetError(
+                f"{self}: the {table} files hold {counted(found, 'row')}, {layout.RUN_FILE} tells "
+                f"of {told:,}; files are missing or do not belong there"
+            )
 
     def read_vectors(
         self, out: npt.NDArray[np.float32] | None = None, *, normalize: bool = False
@@ -130,17 +137,18 @@ class Dataset:
 
     def read_metadata(self, columns: _Columns = None) -> pa.Table:
         """Read some columns, by default all but the embedding; row i belongs to vector i."""
-        return _read_files(self.embedding_files, self._choose(columns))
+        return self._read_table(layout.EMBEDDINGS_DIR, self._choose(columns))
 
     def read_embeddings(self, columns: _Columns = None) -> pa.Table:
         """Read some or all columns of the `embeddings` files."""
-        return _read_files(self.embedding_files, None if columns is None else self._choose(columns))
+        names = None if columns is None else self._choose(columns)
+        return self._read_table(layout.EMBEDDINGS_DIR, names)
 
     def read_failures(self, columns: _Columns = None) -> pa.Table:
         """Read some or all columns of the `failures` files."""
         there, what = self.failure_files[0].read_schema().names, f"{self}/{layout.FAILURES_DIR}"
         names = None if columns is None else as_columns(columns, there, what)
-        return _read_files(self.failure_files, names)
+        return self._read_table(layout.FAILURES_DIR, names)
 
     def to_pandas(self, columns: _Columns = None, *, vectors: bool = False) -> Any:
         """Read some columns, by default all but the embedding, into a `pandas.DataFrame`.
@@ -224,14 +232,17 @@ class Dataset:
             found = group.read_uris()
             return [(uri, group.start + i) for i, uri in enumerate(found) if uri in wanted]
 
-        candidates = [group for group in self.row_groups if group.may_hold(ordered)]
+        groups = self.row_groups
+        candidates = [group for group in groups if group.may_hold(ordered)]
         rows: dict[str, int] = {}
         for uri, row in itertools.chain.from_iterable(self._map(find, candidates)):
             rows.setdefault(uri, row)
         missing = [uri for uri in names if uri not in rows]
         if missing:
             others = f" (and {len(missing) - 1:,} more)" if len(missing) > 1 else ""
-            raise DatasetError(f"{self} has no image with the uri {missing[0]}{others}")
+            first = next((group.read_uris()[0] for group in groups if group.stop > group.start), "")
+            like = f"; one that it has is {first}" if first else ""
+            raise DatasetError(f"{self} has no image with the uri {missing[0]}{others}{like}")
         return [rows[uri] for uri in names]
 
     def find_rows_where(self, where: pc.Expression) -> npt.NDArray[np.int64]:
@@ -275,6 +286,13 @@ class Dataset:
             f"  failures  {failures:,}"
         )
 
+    def _read_table(self, name: str, columns: Sequence[str] | None) -> pa.Table:
+        files = self.failure_files if name == layout.FAILURES_DIR else self.embedding_files
+        table = join_tables(map_in_order(lambda file: file.read(columns), files, files))
+        if table.column_names:  # A table without columns has no rows.
+            self._require_rows(name, table.num_rows)
+        return table
+
     def _map(
         self, function: Callable[[RowGroup], _Result], groups: Sequence[RowGroup]
     ) -> Iterator[_Result]:
@@ -296,7 +314,3 @@ class Dataset:
     def _make_empty(self, columns: list[str]) -> Batch:
         fields = pa.schema([self.schema.field(name) for name in columns])
         return Batch(fields.empty_table(), np.empty((0, self.dimension), np.float32))
-
-
-def _read_files(files: Sequence[Part], columns: Sequence[str] | None) -> pa.Table:
-    return join_tables(map_in_order(lambda file: file.read(columns), files, files))

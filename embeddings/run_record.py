@@ -64,7 +64,8 @@ class Counts:
         damaged: chunk files of an earlier run that were damaged, and computed again.
         chunks: chunks.
         read_retries: reads that failed at first.
-        known: inputs of an append that the dataset had already; they are not among `inputs`.
+        known: inputs of an append that the dataset had already; they are not among `inputs`. Of a
+            dataset, as are the next two, those of the append that came last.
         changed: how many of these have another size or time since.
         relabelled: how many of these have other values in the user's own columns since.
     """
@@ -97,10 +98,15 @@ class Counts:
         return self.failures / images if images else 0.0
 
     def add(self, later: Counts) -> Counts:
-        """Add an append's counts, but for failures: it has tried the earlier ones again."""
+        """Add an append's counts, but for what it has looked at anew.
+
+        It has tried the earlier failures again, and compared the images that were there with its
+        input: to add up `known` would count an image once for each append.
+        """
         names = [item.name for item in dataclasses.fields(self)]
         total = {name: getattr(self, name) + getattr(later, name) for name in names}
-        return Counts(**{**total, "failures": later.failures})
+        anew = ("failures", "known", "changed", "relabelled")
+        return Counts(**{**total, **{name: getattr(later, name) for name in anew}})
 
 
 @dataclass(frozen=True)
@@ -143,8 +149,8 @@ class FileRecord:
 class RunRecord:
     """A run, or a dataset: the run that made it, with the appends that followed.
 
-    Of a dataset, `counts` and `failures` are of all runs, everything else is of the first; the
-    later ones are in `appended`.
+    Of a dataset, `counts` and `failures` are of all runs, but for what `Counts` says of the last
+    one; everything else is of the first, and the later ones are in `appended`.
 
     Attributes:
         settings: what changes a byte of the dataset.

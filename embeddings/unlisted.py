@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from beamvec.embeddings.counted import counted
+
 NAMED = 5
 """How many folders are named."""
 
@@ -41,18 +43,19 @@ class Unlisted:
         """Describe the folders.
 
         >>> Unlisted(folders=1, named=("/a: Permission denied",)).describe_folders()
-        '1 folders that could not be read: /a: Permission denied'
+        '1 folder that could not be read: /a: Permission denied'
         """
         more = ", ..." if self.folders > len(self.named) else ""
-        return f"{self.folders:,} folders that could not be read: {', '.join(self.named)}{more}"
+        folders = counted(self.folders, "folder")
+        return f"{folders} that could not be read: {', '.join(self.named)}{more}"
 
     def describe_files(self, most: int = 8) -> str:
         """Describe the files by extension, the most frequent first.
 
         >>> Unlisted({"": 1, ".txt": 2}).describe_files()
-        '3 files that were not looked at: 2 x .txt, 1 x no extension'
+        '3 files not looked at: 2 x .txt, 1 x no extension'
         """
         in_order = sorted(self.files.items(), key=lambda item: (-item[1], item[0]))
         shown = [f"{count:,} x {name or 'no extension'}" for name, count in in_order[:most]]
         more = ", ..." if len(in_order) > most else ""
-        return f"{self.count:,} files that were not looked at: {', '.join(shown)}{more}"
+        return f"{counted(self.count, 'file')} not looked at: {', '.join(shown)}{more}"

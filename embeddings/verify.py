@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from beamvec.embeddings import layout, schema
 from beamvec.embeddings.checksums import check_names, check_part
+from beamvec.embeddings.counted import counted
 from beamvec.embeddings.dataset import Dataset
 from beamvec.embeddings.opening import list_parts, open_dataset, resolve
 from beamvec.embeddings.parts import Part, RowGroup, list_row_groups
@@ -113,7 +114,7 @@ def check_dataset(dataset: Dataset) -> list[str]:
     total = pa.chunked_array([chunk for names in uris for chunk in names.chunks], pa.string())
     twice = len(total) - pc.count_distinct(total).as_py()
     if twice:
-        problems.append(f"{dataset}: {twice:,} rows have a uri that another row has")
+        problems.append(f"{dataset}: {counted(twice, 'row')} with a uri that another row has")
     return problems
 
 
@@ -147,9 +148,11 @@ def _check_counts(dataset: Dataset, embeddings: int, failures: int) -> Iterator[
         ("failures", failures, by_kind),
     ]:
         if found != told:
-            yield f"{dataset}: {found:,} rows of {name}, {layout.RUN_FILE} tells of {told:,}"
+            rows = counted(found, "row")
+            yield f"{dataset}: {rows} of {name}, {layout.RUN_FILE} tells of {told:,}"
     if counts.inputs != counts.accounted:
-        yield f"{dataset}: {counts.inputs:,} inputs, but {counts.accounted:,} accounted for"
+        inputs = counted(counts.inputs, "input")
+        yield f"{dataset}: {inputs}, but {counts.accounted:,} accounted for"
 
 
 def _check_embeddings(part: Part, dataset: Dataset, inputs: Mapping[str, Part]) -> _Found:
@@ -160,7 +163,7 @@ def _check_embeddings(part: Part, dataset: Dataset, inputs: Mapping[str, Part]) 
         group.copy_vectors(table, vectors)
         bad = int((~np.isfinite(vectors).all(axis=1)).sum())
         if bad:
-            yield f"{bad:,} embeddings with NaN or infinity"
+            yield f"{counted(bad, 'embedding')} with NaN or infinity"
         are_hashes = pc.match_substring_regex(table[schema.SHA256], "^[0-9a-f]{64}$")
         if not pc.all(are_hashes, min_count=0).as_py():
             yield "hashes that are no SHA-256"

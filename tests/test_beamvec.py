@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -48,3 +49,20 @@ def test_importing_it_loads_nothing_large():
 
 def test_opening_datasets_needs_numpy_and_pyarrow_only():
     assert loaded_by("from beamvec import open_dataset") == ["pyarrow", "numpy"]
+
+
+def test_scripts_of_the_user_s_in_the_working_folder_are_no_libraries(tmp_path, photos, model_path):
+    for name in ("calendar", "json", "numpy", "pandas", "python", "queue", "string", "tensorflow"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('mine')")
+    flags = ["--model", model_path, "--output", "out", "--max-failure-ratio", "1"]
+    command = [sys.executable, "-m", "beamvec", "extract", "--input", str(photos), *flags]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "embedded     21" in done.stdout

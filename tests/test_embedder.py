@@ -38,6 +38,12 @@ def test_every_form_of_an_image_has_the_same_embedding(model, photos, name):
         np.testing.assert_array_equal(vector, vectors[0])
 
 
+def test_paths_at_home_are_found(model, photos, monkeypatch):
+    monkeypatch.setenv("HOME", str(photos))
+    vectors = model.embed(["~/group0/00.jpg", Path("~/group0/00.jpg"), photos / "group0/00.jpg"])
+    assert len(np.unique(vectors, axis=0)) == 1
+
+
 def test_one_image_gives_one_row(model, photos):
     path = photos / "group0/00.jpg"
     pixels = np.asarray(Image.open(path))

@@ -6,6 +6,9 @@ import csv
 import dataclasses
 import io
 import json
+import os
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from sklearn.preprocessing import StandardScaler
 import samples
 from beamvec.embeddings import open_dataset
 from beamvec.pipeline.commands.main import main
+from beamvec.pipeline.commands.parser import build_parser, fill_all
 
 EVIL = "<img src=x onerror=alert(1)>.png"
 
@@ -76,9 +80,18 @@ def test_search_finds_an_image_by_its_file_and_by_its_uri(made, folder, model_pa
     assert [m["row"] for m in by_uri["matches"]] == [m["row"] for m in by_file["matches"][1:]]
 
 
+def test_an_image_to_search_for_may_be_at_home(made, folder, model_path, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(folder))
+    page = tmp_path / "s.html"
+    flags = ["--image", "~/class1/03.png", "--model", model_path, "--html", str(page), "--k", "1"]
+    assert main(["search", made, *flags]) == 0
+    assert page.read_text().count('src="data:image') == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (["--uri", "class1/03.png"], "class1/03.png; one that it has is /"),
         (["--uri", "x.png"], "has no image with the uri x.png"),
         (["--image", "nowhere.png"], "cannot read --image nowhere.png"),
         (["--image", __file__], "cannot decode --image"),
@@ -222,7 +235,7 @@ def test_the_probe_takes_labels_from_a_column_and_says_what_it_leaves_out(
     capsys.readouterr()
     assert main(["probe", str(tmp_path / "d"), "--labels", "label", "--head", "mlp"]) == 0
     out = capsys.readouterr().out
-    assert "1 classes with fewer than 5 images left out, 1 rows" in out
+    assert "1 class with fewer than 5 images left out, 1 row" in out
     assert "  mlp " in out
     assert main(["probe", str(tmp_path / "d"), "--labels", "width"]) == 2
     assert "the dataset has the columns label; or give parent-folder" in capsys.readouterr().err
@@ -249,7 +262,7 @@ def test_a_page_of_the_probe_stays_small_and_counts_what_it_leaves_out(
     html = page.read_text()
     assert html.count("<figure") == 5 + 2
     assert html.count('src="data:image') == 4 + 2
-    assert f"{mistakes - 5} mistakes more are not on this page" in html
+    assert f"{mistakes - 5} more mistakes not on this page" in html
     assert "3 classes are too many for a matrix" in html
     assert f"beamvec probe {out} --labels label --head linear --folds 3 --json" in html
     assert "and 1 more; <code>" in html
@@ -327,7 +340,7 @@ def test_a_page_of_duplicates_stays_small_and_counts_what_it_leaves_out(
     page = (tmp_path / "d.html").read_text()
     assert page.count('src="data:image') == 4
     assert page.count('<span class="act') == 2 + 15 + 1  # Of the copies, the others, the text.
-    assert "18 images more are not on this page" in page
+    assert "18 more images not on this page" in page
 
 
 def test_verify_passes_a_sound_dataset_and_shows_what_it_holds(made, capsys):
@@ -336,7 +349,7 @@ def test_verify_passes_a_sound_dataset_and_shows_what_it_holds(made, capsys):
     lengths = np.linalg.norm(open_dataset(made).read_vectors(), axis=1)
     assert f"norms        {lengths.min():.4g} to {lengths.max():.4g}" in out
     assert "not finite   0 rows" in out
-    assert "copies       1 images" in out
+    assert "copies       1 image with" in out
     assert "no problem" in out
 
 
@@ -364,13 +377,13 @@ def test_verify_names_what_does_not_add_up(made, tmp_path, capsys):
     samples.write_record(tmp_path / "d", run)
     assert main(["inspect", str(tmp_path / "d"), "--verify"]) == 1
     error = capsys.readouterr().err
-    assert "1 rows of failures, run.json tells of 2" in error
+    assert "1 row of failures, run.json tells of 2" in error
     assert "38 inputs, but 39 accounted for" in error
     parts = sorted((tmp_path / "d" / "embeddings").iterdir())
     shutil.copy(parts[0], parts[1])
     samples.sign(tmp_path / "d")
     assert main(["inspect", str(tmp_path / "d"), "--verify"]) == 1
-    assert "rows have a uri that another row has" in capsys.readouterr().err
+    assert "rows with a uri that another row has" in capsys.readouterr().err
 
 
 def test_values_of_a_record_are_text_in_a_page(made, tmp_path):
@@ -396,7 +409,7 @@ def test_values_of_a_record_are_text_in_a_page(made, tmp_path):
     ],
 )
 def test_the_accounts_are_computed(made, tmp_path, capsys, inputs, told, shown):
-    told = told.format("37 embeddings + 1 failures + 0 duplicates")
+    told = told.format("37 embeddings + 1 failure + 0 duplicates")
     shutil.copytree(made, tmp_path / "d")
     record = open_dataset(made).run
     counts = dataclasses.replace(record.counts, inputs=inputs)
@@ -418,7 +431,7 @@ def test_failures_that_are_not_there_are_not_told_of(made, tmp_path, capsys):
     for command in (["inspect"], ["report", "--html", str(tmp_path / "r.html")]):
         assert main([command[0], str(tmp_path / "d"), *command[1:]]) == 2
         error = capsys.readouterr().err
-        assert "the failures files hold 1 rows, run.json tells of 9" in error
+        assert "the failures files hold 1 row, run.json tells of 9" in error
 
 
 def test_embeddings_that_cannot_be_compared_are_named(tmp_path, capsys):
@@ -439,12 +452,76 @@ def test_embeddings_that_cannot_be_compared_are_named(tmp_path, capsys):
         assert error.count("\n") == 1
 
 
-def test_pages_cannot_be_written_everywhere(made, tmp_path, capsys):
+def run_before_work(capsys, *command):
+    """Run a command that refuses before it opens the dataset, and return what it says."""
+    capsys.readouterr()
+    assert main(list(command)) == 2
+    out, error = capsys.readouterr()
+    assert (out, error.count("\n")) == ("", 1)
+    return error
+
+
+PAGES = {"search": ["--uri", "x"], "probe": ["--labels", "x"], "duplicates": [], "map": []}
+PAGES["report"] = []
+
+
+def test_all_commands_that_write_pages_are_tested_here():
+    commands = fill_all(build_parser())._subparsers._group_actions[0].choices
+    assert {name for name, command in commands.items() if "html" in command.flags} == PAGES.keys()
+
+
+@pytest.mark.parametrize("command", PAGES)
+def test_a_page_that_cannot_be_written_is_refused_before_the_work(command, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert main(["report", made, "--html", str(tmp_path / "file" / "r.html")]) == 2
-    error = capsys.readouterr().err
-    assert "cannot write" in error
-    assert error.count("\n") == 1
+    page = str(tmp_path / "file" / "r.html")
+    words = [command, str(tmp_path / "no dataset"), *PAGES[command]]
+    error = run_before_work(capsys, *words, "--html", page)
+    assert error == f"beamvec: cannot write --html {page}: Not a directory\n"
+
+
+@pytest.mark.parametrize(
+    ("page", "reason"),
+    [
+        ("", "it names no file"),
+        ("new/", "it names no file"),
+        (".", "it is a folder"),
+        ("photo.jpg", "it is there, and no page"),
+        ("pipe", "it is no regular file"),
+        ("/dev/null", "it is no regular file"),
+        ("/proc/r.html", "No such file"),
+        ("x" * 300, "File name too long"),
+        ("ftp://host/r.html", "no filesystem for ftp"),
+    ],
+)
+def test_where_no_page_is_written(page, reason, made, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    photo = samples.encode(samples.make_image(0), "JPEG")
+    (tmp_path / "photo.jpg").write_bytes(photo)
+    os.mkfifo("pipe")
+    error = run_before_work(capsys, "duplicates", made, "--html", page)
+    assert error.startswith(f"beamvec: cannot write --html {shlex.quote(page)}: {reason}")
+    assert (tmp_path / "photo.jpg").read_bytes() == photo
+    assert sorted(os.listdir()) == ["photo.jpg", "pipe"]
+
+
+def test_a_page_takes_the_place_of_a_page_through_links_and_at_home(
+    made, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    Path("link.html").symlink_to("page.html")
+    for page in ("link.html", "link.html", "~/new/page.html"):
+        assert main(["duplicates", made, "--html", page]) == 0
+        assert f"wrote {page}" in capsys.readouterr().out
+    assert Path("link.html").is_symlink()
+    assert Path("new/page.html").read_text() == Path("page.html").read_text()
+    assert sorted(os.listdir()) == ["link.html", "new", "page.html"]
+
+
+def test_a_page_that_fails_to_be_written_late_is_named(made, tmp_path, capsys):
+    page = str(tmp_path / f"{'x' * 230}.html")  # Too long only for a temporary name.
+    assert main(["duplicates", made, "--html", page]) == 2
+    assert f"cannot write --html {page}: File name too long" in capsys.readouterr().err
 
 
 def test_a_dataset_without_rows_has_a_report(tmp_path, extract, capsys):
@@ -458,7 +535,7 @@ def test_a_dataset_without_rows_has_a_report(tmp_path, extract, capsys):
     assert main(["inspect", out, "--verify"]) == 0
     assert main(["search", out, "--image", str(tmp_path / "in" / "broken.jpg")]) == 2
     assert main(["probe", out, "--labels", "parent-folder"]) == 2
-    assert "gives 0 class(es)" in capsys.readouterr().err
+    assert "gives 0 classes" in capsys.readouterr().err
 
 
 def test_a_report_has_failures_by_cause_with_links_to_the_files(extract, tmp_path, monkeypatch):
@@ -496,7 +573,7 @@ def test_a_report_counts_labels(folder, made, model_path, tmp_path):
     assert main(["extract", "--model", model_path, *flags]) == 0
     assert main(["report", str(tmp_path / "d"), "--html", str(html)]) == 0
     page = html.read_text()
-    assert "2 labels, from the column <code>label</code>; 1 images have none" in page
+    assert "2 labels, from the column <code>label</code>; 1 image without one" in page
     assert '>y</span> <span class="value">5</span>' in page
     assert '<span class="label">y</span>' in page
 
@@ -520,6 +597,25 @@ def test_pages_have_pictures_from_any_folder_or_say_why_not(extract, tmp_path, m
     (folder / "1.png").unlink()
     (folder / "2.png").write_text("no image")
     assert main(["search", "out", "--uri", "0.png", "--html", str(page)]) == 0
-    told = "2 of 6 images have no picture: 1 not decodable any more, 1 not there any more"
+    told = "2 of 6 images without a picture: 1 not decodable any more, 1 not there any more"
     assert capsys.readouterr().out.splitlines()[-1] == told
     assert told in page.read_text()
+
+
+def test_one_is_no_plural(tmp_path, extract, capsys):
+    folder = tmp_path / "in"
+    (folder / "unread").mkdir(parents=True)
+    samples.make_image(0).save(folder / "a.png")
+    (folder / "notes.txt").write_text("")
+    out, page = str(tmp_path / "out"), tmp_path / "r.html"
+    assert extract("--input", folder, "--dry-run") == 0
+    assert extract("--input", folder) == 0
+    (folder / "b.png").write_bytes(b"none")
+    assert extract("--input", folder, "--append", "--max-failure-ratio", "0.1") == 1
+    assert extract("--input", folder, "--dry-run") == 0
+    commands = (["inspect"], ["duplicates"], ["failures", "--copy-to", str(tmp_path / "c")])
+    for command in (*commands, ["map", "--html", str(page)], ["report", "--html", str(page)]):
+        assert main([command[0], out, *command[1:]]) == 0
+    told = "".join(capsys.readouterr()) + page.read_text()
+    assert "1 image in " in told
+    assert re.findall(r".{0,50}(?<![\d,.])1 (?:[a-z]+s|[a-z]*classes)\b", told) == []

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -116,6 +119,16 @@ def test_a_folder_that_cannot_be_made_ends_with_2(failed, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["failures", failed, "--copy-to", str(tmp_path / "file" / "c")]) == 2
     assert "cannot make --copy-to" in capsys.readouterr().err
+
+
+def test_on_a_full_disk_no_part_of_a_copy_stays(failed, tmp_path):
+    to = tmp_path / "copies"
+    command = [sys.executable, "-m", "beamvec", "failures", failed, "--copy-to", str(to)]
+    limited = ["bash", "-c", 'ulimit -f 0; exec "$@"', "bash", *command]
+    done = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"beamvec: cannot write \S+: File too large\n", done.stderr)
+    assert [file.name for file in to.iterdir() if file.name != "empty.png"] == []
 
 
 def test_a_run_again_names_the_flag_that_tries_failures_again(extract, photos, capsys):

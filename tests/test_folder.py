@@ -170,6 +170,18 @@ def test_a_dataset_of_a_later_format_is_refused_by_name(extract, photos, tmp_pat
         assert error.count("\n") == 1
 
 
+def test_a_folder_of_a_dataset_is_no_place_for_another(extract, photos, tmp_path, capsys):
+    assert extract("--input", photos / "group0") == 0
+    before = hash_files(tmp_path / "out")
+    for name in ("embeddings", "_inputs"):
+        output = tmp_path / "out" / name
+        assert extract("--input", photos / "group0", output=output) == 2
+        told = f"--output {output} is a folder of the dataset {tmp_path / 'out'}"
+        assert told in capsys.readouterr().err
+    assert hash_files(tmp_path / "out") == before
+    assert extract("--input", photos / "group0", output=tmp_path / "embeddings") == 0
+
+
 def test_files_of_others_are_never_overwritten(extract, photos, tmp_path, capsys):
     (tmp_path / "out" / "embeddings").mkdir(parents=True)
     (tmp_path / "out" / "embeddings" / "thesis.txt").write_text("ten years of work")

@@ -12,5 +12,5 @@ def test_inspect_tells_the_accounts(extract, photos, tmp_path, capsys):
     out = capsys.readouterr().out
     assert "23 inputs = 21 embeddings + 2 failures + 0 duplicates" in out
     assert "21 rows of 16 numbers" in out
-    assert "skipped      2 files that were not looked at: 1 x no extension, 1 x .txt" in out
+    assert "skipped      2 files not looked at: 1 x no extension, 1 x .txt" in out
     assert "1 x decode: image file is truncated" in out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,16 @@ def test_versions_are_those_of_what_computed(run):
     record = run(engine="openvino")
     assert "openvino" in record.versions
     assert "tensorflow" not in record.versions
+
+
+def test_whoever_is_refused_the_output_leaves_no_thread_at_work(run, tmp_path):
+    """At Python's end, it would end with a traceback."""
+    (tmp_path / "file").write_text("")
+    before = set(threading.enumerate())
+    with pytest.raises(OutputError, match="cannot write to `output="):
+        run(output=tmp_path / "file" / "out")
+    at_work = {thread.name for thread in set(threading.enumerate()) - before}
+    assert not any("examine" in name for name in at_work)
 
 
 def test_a_library_call_prints_nothing(run, capfd):

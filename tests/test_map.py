@@ -198,10 +198,10 @@ def test_map_writes_a_page_and_says_of_how_many_rows(tmp_path, capsys):
     out = capsys.readouterr().out
     told = "Map of 60 of 120 rows, spread over all, by t-SNE"
     assert out.splitlines()[0] == told
-    assert "60 of 60 images have no picture: 60 not there any more" in out
+    assert "60 of 60 images without a picture: 60 not there any more" in out
     text = page.read_text()
     assert told in text
-    assert "60 of 60 images have no picture" in text
+    assert "60 of 60 images without a picture" in text
     assert len(text) < 100_000
     again = tmp_path / "again.html"
     assert main(["map", str(tmp_path / "d"), "--html", str(again), "--max-rows", "60"]) == 0

@@ -194,11 +194,9 @@ def test_an_unreadable_folder_is_counted_and_named(extract, photos, tmp_path, mo
     monkeypatch.setattr(os, "scandir", deny)
     assert extract("--input", folder) == 1
     captured = capsys.readouterr()
-    assert (
-        f"UNREADABLE   1 folders that could not be read: {folder}/sub: Permission" in captured.out
-    )
+    assert f"UNREADABLE   1 folder that could not be read: {folder}/sub: Permission" in captured.out
     assert "0 of 11 images failed (8.33%)" in captured.err
-    assert "1 folders could not be read" in captured.err
+    assert "1 folder could not be read" in captured.err
     run = open_dataset(str(tmp_path / "out")).run
     assert run.unlisted.folders == 1
     assert run.counts.inputs == run.counts.embeddings == 11
@@ -227,7 +225,7 @@ def test_skipped_files_are_told_by_a_run_that_goes_on_too(
     capsys.readouterr()
     assert extract(*flags) == 0
     assert open_dataset(str(tmp_path / "out")).run.counts.taken_over
-    told = "skipped      2 files that were not looked at: 1 x no extension, 1 x .txt"
+    told = "skipped      2 files not looked at: 1 x no extension, 1 x .txt"
     assert told in capsys.readouterr().out
     assert open_dataset(str(tmp_path / "out")).run.unlisted == Unlisted({"": 1, ".txt": 1})
     assert extract(*flags, "--append") == 0
@@ -312,7 +310,7 @@ def test_patterns_are_listed_one_after_the_other_as_often_as_they_are_named(tree
         ("nowhere", "no such file or folder"),
         ("*.nothing", "no file matches this pattern; is it quoted as you meant it?"),
         ("empty", "no images in this folder (looked for .apng"),
-        ("texts", "there are 2 files that were not looked at: 1 x no extension, 1 x .txt"),
+        ("texts", "; 2 files not looked at: 1 x no extension, 1 x .txt"),
     ],
 )
 def test_a_pattern_that_names_nothing_says_why(tree, pattern, told):

@@ -25,6 +25,7 @@ from beamvec.embeddings.settings import Settings
 from beamvec.embeddings.verify import check_dataset
 from beamvec.errors import ArgumentError
 from beamvec.model_spec import ModelSpec
+from beamvec.pipeline.commands.main import main
 
 DOCS = Path(__file__).parents[1] / "docs" / "reading.md"
 
@@ -78,15 +79,34 @@ def test_vectors_are_read_into_place(tmp_path, random):
 def test_what_is_not_there_is_named(tmp_path, random):
     samples.write_dataset(tmp_path, random.normal(size=(9, 3)).astype(np.float32))
     dataset = open_dataset(str(tmp_path))
-    with pytest.raises(DatasetError, match=r"no image with the uri x.jpg \(and 1 more\)"):
+    with pytest.raises(DatasetError, match=r"no image with the uri x.jpg \(and 1 more\); one that"):
         dataset.lookup(["00001.jpg", "x.jpg", "zzz"])
-    with pytest.raises(DatasetError, match=r"no image with the uri x\.jpg$"):
+    with pytest.raises(
+        DatasetError, match=r"no image with the uri x\.jpg; one that it has is 0000\d\.jpg$"
+    ):
         dataset.find_rows("x.jpg")
     for row in (-1, 9):
         with pytest.raises(IndexError, match="from 0 to 8"):
             dataset.take([row])
     with pytest.raises(ValueError, match="rows is 0"):
         dataset.read_batches(0)
+
+
+@pytest.mark.parametrize("table", ["embeddings", "failures"])
+def test_a_table_of_which_a_part_is_gone_is_never_read_as_if_it_were_whole(table, tmp_path, random):
+    vectors = random.normal(size=(9, 3)).astype(np.float32)
+    samples.write_dataset(tmp_path, vectors, failures=2)
+    next((tmp_path / table).glob("part-00000*")).unlink()
+    dataset = open_dataset(tmp_path)
+    readers = [dataset.read_failures]
+    if table == "embeddings":
+        readers = [dataset.read_vectors, dataset.read_uris, dataset.read_metadata]
+        readers += [dataset.read_embeddings, lambda: list(dataset.read_batches())]
+    for read in readers:
+        with pytest.raises(DatasetError, match=f"the {table} files hold .* files are missing"):
+            read()
+    if table == "failures":
+        assert main(["failures", str(tmp_path)]) == 2
 
 
 def test_paths_are_given_in_many_ways(tmp_path, random, monkeypatch):

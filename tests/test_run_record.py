@@ -220,6 +220,15 @@ def test_appends_add_up_but_for_failures_which_are_tried_again():
     assert (whole.failures, whole.latest, record.latest) == ((), later, record)
 
 
+def test_an_image_that_is_there_counts_once_however_often_one_appends():
+    whole = replace(RECORD, counts=Counts(inputs=3, embeddings=3))
+    for changed in (1, 1, 0):
+        looked = Counts(known=3, changed=changed, relabelled=2 * changed)
+        whole = whole.append(replace(RECORD, counts=looked))
+        assert whole.counts == replace(looked, inputs=3, embeddings=3)
+    assert [each.counts.changed for each in whole.appended] == [1, 1, 0]
+
+
 def test_failures_are_described_the_most_frequent_first():
     old = FailureCount("read", "DecoderCrash", 7, "word " * 50)
     new = FailureCount("read", "OSError", 2, "cut at 7", "cut at …")

@@ -116,5 +116,7 @@ def test_a_float32_run_points_to_what_is_faster_here(monkeypatch):
     assert "faster" not in lines(quantised)
     few = replace(named, counts=replace(RECORD.counts, embeddings=63))
     assert "faster" not in lines(few)  # int8 could not be calibrated on them.
+    piped = replace(named, input=replace(named.input, source="input_list", names=("-",)))
+    assert "faster" not in lines(piped)
     monkeypatch.setattr("beamvec.pipeline.commands.summary.has_fast_int8", lambda: False)
     assert "faster" not in lines(named)

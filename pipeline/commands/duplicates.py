@@ -9,8 +9,10 @@ from dataclasses import asdict
 from typing import Any
 
 from beamvec.embeddings import open_dataset
+from beamvec.embeddings.counted import counted
 from beamvec.errors import ArgumentError
 from beamvec.pipeline.duplicates import Group, Member, count_duplicates, find_duplicates
+from beamvec.pipeline.pages.page import check_page, write_page
 from beamvec.pipeline.terminal import busy, show, show_csv, show_json
 from beamvec.pipeline.units import format_size
 
@@ -26,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     """Run `beamvec duplicates` and return its exit code."""
     if not 0 < args.threshold <= 1:
         raise ArgumentError(f"--threshold is {args.threshold}; it must be above 0 and at most 1")
+    check_page(args.html)
     busy("comparing all images")
     dataset = open_dataset(args.dir)
     groups = find_duplicates(dataset, args.threshold)
@@ -39,7 +42,6 @@ def run(args: argparse.Namespace) -> int:
         show(*_describe(groups, len(dataset), args.threshold, command))
     if args.html:
         from beamvec.pipeline.pages.duplicates import make_page
-        from beamvec.pipeline.pages.page import write_page
 
         page, note = make_page(dataset, groups, args.threshold, command)
         write_page(args.html, page, note, beside=args.json or args.csv)
@@ -59,7 +61,7 @@ def _list_rows(groups: list[Group]) -> Iterator[tuple[Any, ...]]:
 
 def _describe(groups: list[Group], rows: int, threshold: float, command: str) -> list[str]:
     if not groups:
-        return [f"no duplicates among {rows:,} images (cosine of at least {threshold:g})"]
+        return [f"no duplicates among {counted(rows, 'image')} (cosine of at least {threshold:g})"]
     lines = [_headline(groups, rows, threshold), f"{_MEANING}; as a list: {command}"]
     for group in groups[:_PRINTED_GROUPS]:
         lines += ["", f"{len(group.images):,} {_KINDS[group.kind]}"]
@@ -67,7 +69,7 @@ def _describe(groups: list[Group], rows: int, threshold: float, command: str) ->
         if len(group.images) > _PRINTED_IMAGES:
             lines.append(f"  and {len(group.images) - _PRINTED_IMAGES:,} more")
     if len(groups) > _PRINTED_GROUPS:
-        lines += ["", f"and {len(groups) - _PRINTED_GROUPS:,} more groups"]
+        lines += ["", f"and {counted(len(groups) - _PRINTED_GROUPS, 'more group')}"]
     return lines
 
 
@@ -84,10 +86,10 @@ def _describe_member(image: Member) -> str:
 
 
 def _headline(groups: list[Group], rows: int, threshold: float) -> str:
-    counted = count_duplicates(groups)
+    found = count_duplicates(groups)
     return (
-        f"{counted.members:,} of {rows:,} images are in {len(groups):,} "
-        f"group{'' if len(groups) == 1 else 's'} (cosine of at least "
-        f"{threshold:g}); {counted.copies:,} are copies of others, {counted.near:,} near copies; "
-        f"without them {format_size(counted.size_bytes)} less"
+        f"{found.members:,} of {rows:,} images are in {counted(len(groups), 'group')} (cosine of "
+        f"at least {threshold:g}); {found.copies:,} are copies of others, {found.near:,} near "
+        "copies; "
+        f"without them {format_size(found.size_bytes)} less"
     )

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from beamvec.embeddings import Dataset, open_dataset, schema
+from beamvec.embeddings.counted import counted
 from beamvec.embeddings.damage import naming_damage
 from beamvec.errors import ArgumentError
 from beamvec.pipeline.terminal import busy, show, show_csv, show_json, warn
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     missed: dict[str, str] = {}
     if args.copy_to:
         copier = Copier(args.copy_to, [row[schema.URI] for row in rows])
-        busy(f"copying {len(rows):,} images")
+        busy(f"copying {counted(len(rows), 'image')}")
         missed = copier.copy(dataset, UrlSettings(allow_private_hosts=args.allow_private_hosts))
         rows = [{**row, COPIED_TO: copier.paths.get(row[schema.URI])} for row in rows]
     if args.json:
@@ -107,7 +108,12 @@ class Copier:
         """Write a new file, or find that one has the content; False if another file is there."""
         try:
             with open(path, "xb") as file:
-                file.write(data)
+                try:
+                    file.write(data)
+                    file.flush()
+                except BaseException:  # A part of it would pass for the copy.
+                    os.unlink(path)
+                    raise
         except FileExistsError:
             return _holds(path, data)
         except OSError as error:
@@ -156,4 +162,4 @@ def _describe_copies(folder: str, count: int, missed: dict[str, str]) -> str:
     from beamvec.pipeline.originals import count_reasons
 
     told = f"; {count_reasons(missed)}" if missed else ""
-    return f"copied {count - len(missed):,} of {count:,} images to {folder}{told}"
+    return f"copied {count - len(missed):,} of {counted(count, 'image')} to {folder}{told}"

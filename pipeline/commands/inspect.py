@@ -6,6 +6,7 @@ import argparse
 
 from beamvec.embeddings import Dataset, layout, open_dataset
 from beamvec.embeddings.checksums import list_unchecked
+from beamvec.embeddings.counted import counted
 from beamvec.embeddings.parts import Part
 from beamvec.embeddings.unlisted import Unlisted
 from beamvec.embeddings.verify import Contents, check_dataset, examine
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     problems = check_dataset(dataset) if args.verify else []
     if problems:
         warn(*(f"beamvec: {problem}" for problem in problems[:_SHOWN_PROBLEMS]))
-        warn(f"beamvec: {len(problems):,} problem(s) in {args.dir}")
+        warn(f"beamvec: {counted(len(problems), 'problem')} in {args.dir}")
         return 1
     show(*inspect(dataset, exactly=args.verify))
     if args.verify:
@@ -67,9 +68,9 @@ def describe_dataset(dataset: Dataset, contents: Contents) -> dict[str, str]:
     weights = " (RANDOM WEIGHTS: embeddings mean nothing)" if run.weights == "random" else ""
     return {
         "dataset": f"{dataset}, made by beamvec {run.version}, {timings.finished}",
-        "embeddings": f"{counts.embeddings:,} rows of {run.dimension} numbers, "
+        "embeddings": f"{counted(counts.embeddings, 'row')} of {run.dimension} numbers, "
         + _files(dataset.embedding_files),
-        "failures": f"{_count_failures(dataset):,} rows, " + _files(dataset.failure_files),
+        "failures": f"{counted(_count_failures(dataset), 'row')}, " + _files(dataset.failure_files),
         "accounts": describe_accounts(counts),
         **_describe_unlisted(run.latest.unlisted),
         "model": run.model + weights,
@@ -81,7 +82,7 @@ def describe_dataset(dataset: Dataset, contents: Contents) -> dict[str, str]:
         "columns": ", ".join(f"{field.name} {field.type}" for field in dataset.schema),
         **_describe_contents(contents, len(dataset)),
         "speed": f"{timings.images_per_s:.1f} images/s on {run.runner}, "
-        f"{run.model_loads} model load(s)",
+        f"{counted(run.model_loads, 'model load')}",
     }
 
 
@@ -95,8 +96,8 @@ def _describe_contents(contents: Contents, rows: int) -> dict[str, str]:
     least, mean, most = contents.norms
     return {
         "norms": f"{least:.4g} to {most:.4g}, {mean:.4g} on average{seen}",
-        "not finite": f"{contents.not_finite:,} rows{seen}",
-        "copies": f"{contents.copies:,} images with the bytes of another{seen}",
+        "not finite": f"{counted(contents.not_finite, 'row')}{seen}",
+        "copies": f"{counted(contents.copies, 'image')} with the bytes of another{seen}",
     }
 
 
@@ -109,11 +110,11 @@ def _count_failures(dataset: Dataset) -> int:
     told = dataset.run.counts.failures
     if rows != told:
         raise DatasetError(
-            f"{dataset}: the {layout.FAILURES_DIR} files hold {rows:,} rows, {layout.RUN_FILE} "
-            f"tells of {told:,}; files are missing or do not belong there"
+            f"{dataset}: the {layout.FAILURES_DIR} files hold {counted(rows, 'row')}, "
+            f"{layout.RUN_FILE} tells of {told:,}; files are missing or do not belong there"
         )
     return rows
 
 
 def _files(files: tuple[Part, ...]) -> str:
-    return f"{len(files)} file(s), {format_size(sum(file.size_bytes for file in files))}"
+    return f"{counted(len(files), 'file')}, {format_size(sum(file.size_bytes for file in files))}"

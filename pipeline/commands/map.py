@@ -9,7 +9,7 @@ from beamvec.errors import ArgumentError
 from beamvec.pipeline.commands.summary import RANDOM_WEIGHTS
 from beamvec.pipeline.pages.map import Map, make_map
 from beamvec.pipeline.pages.map_sample import read_sample
-from beamvec.pipeline.pages.page import as_json, render, require_extra, write_page
+from beamvec.pipeline.pages.page import as_json, check_page, render, require_extra, write_page
 from beamvec.pipeline.pages.thumbnails import Thumbnails
 from beamvec.pipeline.terminal import busy, show
 
@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
         raise ArgumentError(f"--max-rows is {args.max_rows:,}; it must be from 1 to {MOST_ROWS:,}")
     if args.pictures < 0:
         raise ArgumentError(f"--pictures is {args.pictures}; it must be at least 0")
+    check_page(args.html)
     busy("reading the dataset")
     dataset = open_dataset(args.dir)
     map_ = make_map(dataset, read_sample(dataset, args.max_rows), args.pictures)

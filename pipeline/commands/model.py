@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shlex
 from collections.abc import Sequence
 
@@ -74,7 +75,7 @@ def _check(args: argparse.Namespace) -> int:
 def _compare(config: ModelConfig, uris: list[str], reference: str) -> int:
     """Compare the embeddings of images with those from elsewhere; return 0 if they are the same."""
     try:
-        wanted = np.load(reference, allow_pickle=False)
+        wanted = np.load(os.path.expanduser(reference), allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ArgumentError(f"cannot read --reference {reference}: {error}") from error
     try:

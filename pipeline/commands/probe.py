@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from beamvec.embeddings import Dataset, open_dataset
+from beamvec.embeddings.counted import counted
 from beamvec.embeddings.vectors import can_multiply
 from beamvec.errors import ArgumentError, DatasetError
 from beamvec.pipeline.commands.classifiers import MAX_CHOICE_ROWS, SEED, Fit, make_classifiers
 from beamvec.pipeline.commands.scores import score_classes
 from beamvec.pipeline.commands.search import VERIFY_ADVICE
 from beamvec.pipeline.labels import read_labels
+from beamvec.pipeline.pages.page import check_page, require_extra, write_page
 from beamvec.pipeline.terminal import busy, show, show_json
 
 MAX_ROWS = 20_000
@@ -48,11 +50,10 @@ class Sample:
 
 def run(args: argparse.Namespace) -> int:
     """Run `beamvec probe` and return its exit code."""
-    from beamvec.pipeline.pages.page import require_extra
-
     require_extra("sklearn")
     if args.folds < 2:
         raise ArgumentError(f"--folds is {args.folds}; it must be at least 2")
+    check_page(args.html)
     busy("reading the dataset")
     dataset = open_dataset(args.dir)
     sample = choose_sample(dataset, args.labels, args.folds)
@@ -63,7 +64,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         show(*_describe(content))
     if args.html:
-        from beamvec.pipeline.pages.page import write_page
         from beamvec.pipeline.pages.probe import make_page
 
         page, note = make_page(dataset, content, _name_command(args))
@@ -93,7 +93,7 @@ def choose_sample(dataset: Dataset, labels: str, folds: int) -> Sample:
     notes: list[str] = []
     rows = np.array([row for row, name in enumerate(names) if name is not None], np.int64)
     if len(rows) < len(names):
-        notes.append(f"{len(names) - len(rows):,} rows without a label left out")
+        notes.append(f"{counted(len(names) - len(rows), 'row')} without a label left out")
     if len(rows) > MAX_ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, MAX_ROWS).astype(np.int64)]
         notes.append(f"{MAX_ROWS:,} rows, spread over all, used")
@@ -102,13 +102,14 @@ def choose_sample(dataset: Dataset, labels: str, folds: int) -> Sample:
     if small:
         left_out = sum(counts[name] for name in small)
         notes.append(
-            f"{len(small):,} classes with fewer than {folds} images left out, {left_out:,} rows"
+            f"{counted(len(small), 'class', 'classes')} with fewer than {folds} images left out, "
+            f"{counted(left_out, 'row')}"
         )
         rows = np.array([row for row in rows if names[row] not in small], np.int64)
     if len(counts) - len(small) < 2:
         raise ArgumentError(
-            f"--labels {labels} gives {len(counts) - len(small)} class(es) with at least {folds} "
-            "images; a probe needs two"
+            f"--labels {labels} gives {counted(len(counts) - len(small), 'class', 'classes')} with "
+            f"at least {folds} images; a probe needs two"
         )
     found = dataset.take(rows)
     if not can_multiply(found.vectors):
@@ -150,7 +151,7 @@ def probe(sample: Sample, head: str, folds: int) -> dict[str, Any]:
     for name, fit in make_classifiers(head, training_rows).items():
         fitted = []
         for fold, (train, test) in enumerate(splits, 1):
-            busy(f"training {name} on {len(train):,} images, fold {fold} of {folds}")
+            busy(f"training {name} on {counted(len(train), 'image')}, fold {fold} of {folds}")
             fitted.append(_fit_quietly(fit, sample.vectors[train], truth[train]))
             likelihoods[test] = fitted[-1].predict_proba(sample.vectors[test])
         predicted = likelihoods.argmax(axis=1)
@@ -247,7 +248,9 @@ def _describe(result: dict[str, Any]) -> list[str]:
     lines.append(f"F1 of {result['head']}: {mean:.3f} on average over classes; weakest {weakest}")
     mistakes = result["mistakes"][:_PRINTED_MISTAKES]
     if mistakes:
-        lines.append(f"the surest of {len(result['mistakes']):,} mistakes of {result['head']}")
+        lines.append(
+            f"the surest of {counted(len(result['mistakes']), 'mistake')} of {result['head']}"
+        )
     return lines + [
         f"  {m['uri']}  {m['label']}, taken for {m['predicted']} ({m['probability']:.2f})"
         for m in mistakes

@@ -22,7 +22,7 @@ from beamvec.pipeline.pages.failures import count_unlisted, list_causes
 from beamvec.pipeline.pages.label_counts import count_labels
 from beamvec.pipeline.pages.map import make_map
 from beamvec.pipeline.pages.map_sample import Sample, read_sample, spread
-from beamvec.pipeline.pages.page import as_json, render, require_extra, write_page
+from beamvec.pipeline.pages.page import as_json, check_page, render, require_extra, write_page
 from beamvec.pipeline.pages.thumbnails import Thumbnails, make_thumbnails
 from beamvec.pipeline.speed import measure_speed
 from beamvec.pipeline.terminal import busy
@@ -41,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Run `beamvec report` and return its exit code."""
     for package in ("jinja2", "sklearn"):
         require_extra(package)
+    check_page(args.html)
     busy("reading the dataset")
     dataset = open_dataset(args.dir)
     write_page(args.html, *make_report(dataset))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shlex
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from beamvec.embeddings import Dataset, open_dataset, search
 from beamvec.embeddings.layout import Layout
 from beamvec.errors import ArgumentError, DatasetError, ImageError, ModelError
 from beamvec.model_spec import ModelSpec
+from beamvec.pipeline.pages.page import check_page, render, write_page
 from beamvec.pipeline.terminal import busy, show, show_json
 from beamvec.transforms.decoding.resize import RESIZERS, Resizer, choose_resizer
 from beamvec.transforms.inference.config import DEFAULT_MODEL
@@ -28,12 +30,14 @@ def run(args: argparse.Namespace) -> int:
     """Run `beamvec search` and return its exit code."""
     if args.k < 1:
         raise ArgumentError(f"--k is {args.k}; it must be at least 1")
+    check_page(args.html)
     busy("reading the dataset")
     dataset = open_dataset(args.dir)
     if args.uri:
         names, rows = args.uri, dataset.find_rows(args.uri)
         queries = dataset.take(rows).vectors
     else:
+        args.image = [path if "://" in path else os.path.expanduser(path) for path in args.image]
         names, rows = args.image, [-1] * len(args.image)
         busy("loading the model")
         queries = embed_images(dataset, args.image, args.model, args.trust_model)
@@ -195,7 +199,6 @@ def _describe(results: list[dict[str, Any]]) -> list[str]:
 
 
 def _write_sheet(args: argparse.Namespace, results: list[dict[str, Any]], dataset: Dataset) -> None:
-    from beamvec.pipeline.pages.page import render, write_page
     from beamvec.pipeline.pages.thumbnails import make_thumbnails
 
     uris = [match["uri"] for result in results for match in result["matches"]]

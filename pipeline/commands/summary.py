@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from beamvec.embeddings import RunRecord, layout
+from beamvec.embeddings.counted import counted
 from beamvec.embeddings.fidelity import LEAST_IMAGES
 from beamvec.embeddings.run_record import Counts, Timings
 from beamvec.embeddings.unlisted import Unlisted
 from beamvec.pipeline.units import format_duration, format_size
 from beamvec.redact import redact
+from beamvec.transforms.inputs.kept import is_read_once
 from beamvec.transforms.machine import has_fast_int8
 
 if TYPE_CHECKING:  # It imports Beam, which a look into a dataset does not need.
@@ -39,11 +41,13 @@ def summarize(record: RunRecord, output: str) -> list[str]:
     if counts.taken_over:
         lines.append(_line("taken over", f"{counts.taken_over:,}  (from a run before)"))
     if counts.damaged:
-        lines.append(_line("damaged", f"{counts.damaged:,} chunk files, computed again"))
+        lines.append(_line("damaged", f"{counted(counts.damaged, 'chunk file')}, computed again"))
     if record.appended:
         lines += _append_lines(record)
     if counts.read_retries:
-        lines.append(_line("retried", f"{counts.read_retries:,} reads that failed at first"))
+        lines.append(
+            _line("retried", f"{counted(counts.read_retries, 'read')} that failed at first")
+        )
     if record.fidelity:
         lines.append(_line("int8", record.fidelity.describe()))
     shares = _shares(latest.timings)
@@ -65,6 +69,8 @@ def _advise_tune(record: RunRecord) -> list[str]:
     fits_int8 = record.latest.counts.embeddings >= LEAST_IMAGES and has_fast_int8()
     if record.settings.precision != "float32" or not source.names or not fits_int8:
         return []
+    if is_read_once(source.names[0]):  # A pipe that has ended.
+        return []
     command = _tune_command(source.source, source.names, record.model)
     return [_line("faster", f"int8, by some 2 to 3 times; for your images: {command}")]
 
@@ -85,7 +91,7 @@ def describe_preview(preview: Preview) -> list[str]:
         )
     limit = f", the first {source.limit:,} at most" if source.limit else ""
     lines = [
-        _line("would read", f"{found.images:,} images, {size}{limit}"),
+        _line("would read", f"{counted(found.images, 'image')}, {size}{limit}"),
         _line("from", f"{source.kind.replace('_', '-')} {shlex.join(source.describe())}"),
         *([_line("first", found.first)] if found.images else []),
         *_unlisted_lines(found.unlisted),
@@ -137,22 +143,22 @@ def describe_accounts(counts: Counts) -> str:
     """Say what became of all inputs, and whether it adds up.
 
     >>> describe_accounts(Counts(inputs=5, embeddings=3, failures=1, duplicates=1))
-    '5 inputs = 3 embeddings + 1 failures + 1 duplicates'
+    '5 inputs = 3 embeddings + 1 failure + 1 duplicate'
     """
     parts = (
-        f"{counts.embeddings:,} embeddings + {counts.failures:,} failures + "
-        f"{counts.duplicates:,} duplicates"
+        f"{counted(counts.embeddings, 'embedding')} + {counted(counts.failures, 'failure')} + "
+        f"{counted(counts.duplicates, 'duplicate')}"
     )
     if counts.inputs == counts.accounted:
-        return f"{counts.inputs:,} inputs = {parts}"
-    return f"{counts.inputs:,} inputs, but {parts}: the accounts do not close"
+        return f"{counted(counts.inputs, 'input')} = {parts}"
+    return f"{counted(counts.inputs, 'input')}, but {parts}: the accounts do not close"
 
 
 def _headline(run: RunRecord) -> str:
     timings = run.timings
     took = format_duration(timings.startup_s + timings.run_s)
     return (
-        f"{run.counts.accounted:,} images in {took}, {timings.images_per_s:.1f} images/s "
+        f"{counted(run.counts.accounted, 'image')} in {took}, {timings.images_per_s:.1f} images/s "
         f"after {format_duration(timings.startup_s)} of start-up"
     )
 

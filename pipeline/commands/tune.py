@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from beamvec.embeddings.counted import counted
 from beamvec.errors import ArgumentError, ModelError
 from beamvec.pipeline.commands.flags import name_flags
 from beamvec.pipeline.run.config import make_config
@@ -138,8 +139,9 @@ def _advise(done: Sequence[Tried], best: Tried, args: argparse.Namespace) -> Ite
         for each in dict.fromkeys((base, best)):
             yield f"cost      {_describe_cost(each, args)}"
     yield (
-        f"measured  on {count_cpus()} cores with the first {trial.images:,} images, of which "
-        f"{trial.failed:,} failed; {_describe_base(base)}"
+        f"measured  on {counted(count_cpus(), 'core')} with the first "
+        f"{counted(trial.images, 'image')}, of which {trial.failed:,} failed; "
+        f"{_describe_base(base)}"
     )
 
 
@@ -164,7 +166,8 @@ def _describe_cost(each: Tried, args: argparse.Namespace) -> str:
     hours = _count_hours(each, args.images)
     price = "" if args.price is None else f", {hours * args.price:,.2f} at {args.price:g} an hour"
     name = " ".join([_name(each), *each.variant.flags[4:]])
-    return f"{args.images:,} images in {name}: {format_duration(hours * 3600)}{price}"
+    images = counted(args.images, "image")
+    return f"{images} in {name}: {format_duration(hours * 3600)}{price}"
 
 
 def _count_hours(each: Tried, images: int) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from beamvec.embeddings import Dataset
+from beamvec.embeddings.counted import counted
 from beamvec.pipeline.pages.map_colors import Coloring, choose_first, make_colorings
 from beamvec.pipeline.pages.map_projection import NEAREST, Floats, project
 from beamvec.pipeline.pages.map_sample import Sample, spread
@@ -88,7 +89,7 @@ def describe_share(facts: dict[str, Any]) -> str:
     'Map of 20,000 of 1,000,000 rows, spread over all, by t-SNE'
     """
     dots, rows = facts["dots"], facts["rows"]
-    share = f"{dots:,} rows" if dots == rows else f"{dots:,} of {rows:,} rows, spread over all"
+    share = counted(rows, "row") if dots == rows else f"{dots:,} of {rows:,} rows, spread over all"
     return f"Map of {share}, by {facts['method']}"
 
 

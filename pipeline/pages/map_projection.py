@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from beamvec.embeddings.counted import counted
 from beamvec.pipeline.pages.map_sample import spread
 from beamvec.pipeline.terminal import busy
 from beamvec.transforms.files import storage
@@ -103,7 +104,7 @@ def _reduce(vectors: npt.NDArray[np.float16]) -> Floats:
     count, dimension = vectors.shape
     if count < 2:
         return np.zeros((count, 2), np.float32)
-    busy(f"finding the main directions of {count:,} embeddings")
+    busy(f"finding the main directions of {counted(count, 'embedding')}")
     pca = PCA(min(_COMPONENTS, count, dimension), svd_solver="randomized", random_state=0)
     with np.errstate(invalid="ignore", divide="ignore"):  # All embeddings may be equal.
         pca.fit(vectors[spread(count, _PCA_ROWS)].astype(np.float32))

@@ -6,11 +6,16 @@ import base64
 import functools
 import hashlib
 import json
+import os
+import stat
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from beamvec import __version__
+from beamvec.embeddings.counted import counted
 from beamvec.errors import ArgumentError
 from beamvec.pipeline.terminal import show, warn
 from beamvec.pipeline.units import format_duration, format_size
@@ -64,11 +69,56 @@ def as_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+_PAGE_STARTS = b"<!doctype html"
+_SEEN_BYTES = 64
+
+
+def check_page(path: str | None) -> None:
+    """Raise `ArgumentError` if a page could not be written, before it is made.
+
+    Of a store, only whether there are credentials for it: what it thinks of a write, it tells then.
+
+    Args:
+        path: the file, of which `~` is the home; None if no page is asked for.
+    """
+    if path is None:
+        return
+    try:
+        if not os.path.basename(path):
+            raise OSError("it names no file")
+        storage.check_store(path)
+        if storage.is_local(path):
+            _check_file(os.path.expanduser(path))
+    except OSError as error:
+        raise _explain(path, error) from error
+
+
+def _check_file(path: str) -> None:
+    with suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise OSError("it is a folder; name a file in it")
+        if not stat.S_ISREG(mode):  # A file would take the place of a pipe or a device.
+            raise OSError("it is no regular file")
+        with open(path, "rb") as file:
+            start = file.read(_SEEN_BYTES).lstrip().lower()
+        if start and not start.startswith(_PAGE_STARTS):  # Such as a photograph, or a part.
+            raise OSError("it is there, and no page; name another file")
+    above = Path(os.path.realpath(path)).parents
+    with tempfile.TemporaryFile(dir=next(folder for folder in above if folder.exists())):
+        pass
+
+
+def _explain(path: str, error: OSError) -> ArgumentError:
+    # Without the name that the error has, which may be a temporary one.
+    return ArgumentError(f"cannot write `html={path}`: {error.strerror or error}")
+
+
 def write_page(path: str, html: str, note: str = "", *, beside: bool = False) -> None:
     """Write a page, whole or not at all, and say so; the note is what else is to be known of it.
 
     Args:
-        path: the file.
+        path: the file, see `check_page`.
         html: its content.
         note: empty for none.
         beside: whether standard output holds a list for another program, and this is told on
@@ -77,11 +127,14 @@ def write_page(path: str, html: str, note: str = "", *, beside: bool = False) ->
     Raises:
         ArgumentError: if it cannot be written.
     """
+    content = html.encode("utf-8", "replace")
     try:
-        storage.write_file(path, html.encode("utf-8", "replace"))
+        # A link stays one, and leads to the page.
+        place = os.path.realpath(os.path.expanduser(path)) if storage.is_local(path) else path
+        storage.write_file(place, content)
     except OSError as error:
-        raise ArgumentError(f"cannot write {path}: {error}") from error
-    size = format_size(len(html.encode("utf-8", "replace")))
+        raise _explain(path, error) from error
+    size = format_size(len(content))
     tell = warn if beside else show
     tell(f"wrote {path} ({size})", *([note] if note else []))
 
@@ -102,6 +155,7 @@ def _environment() -> Any:
     environment.filters["middle"] = _cut_middle
     environment.filters["breakable"] = _let_break
     environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["counted"] = counted
     environment.filters["number"] = _format_number
     environment.filters["size"] = format_size
     environment.filters["duration"] = format_duration

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from beamvec.embeddings import Dataset
+from beamvec.embeddings.counted import counted
 from beamvec.pipeline.labels import find_labels
 from beamvec.pipeline.originals import Originals, UnfitError, count_reasons
 from beamvec.pipeline.pages.links import find_links
@@ -52,7 +53,7 @@ class Thumbnails(dict[str, str]):
             originals: where they are; None for where their uris say.
             size: the longer side in pixels.
         """
-        busy(f"making pictures of {len(uris):,} images")
+        busy(f"making pictures of {counted(len(uris), 'image')}")
         pool = SharedPool().get()
         originals = originals or Originals(within_s=_WITHIN_S)
         seen = originals.see(uris, lambda _, data: _make_thumbnail(data, size, pool))
@@ -70,7 +71,7 @@ class Thumbnails(dict[str, str]):
             return ""
         total = len(self) + len(self.missed)
         reasons = count_reasons(self.missed)
-        return f"{len(self.missed):,} of {total:,} images have no picture: {reasons}"
+        return f"{len(self.missed):,} of {counted(total, 'image')} without a picture: {reasons}"
 
 
 def make_thumbnails(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 
 from beamvec.errors import InputError
@@ -28,6 +29,10 @@ class Examination:
         threads = ThreadPoolExecutor(1, "examine")
         self._doubts = threads.submit(_examine, source, model, decoders)
         threads.shutdown(wait=False)
+
+    def wait(self) -> None:
+        """Wait for its end, however it ends: Python's own would cut it off, with a traceback."""
+        futures.wait([self._doubts])
 
     def tell(self, observer: Observer) -> tuple[str, ...]:
         """Wait for its end, say what is doubtful before hours are spent on more, and return it.

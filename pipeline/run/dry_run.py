@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from beamvec.embeddings.counted import counted
 from beamvec.embeddings.layout import FolderState, is_chunk_name
+from beamvec.embeddings.run_record import Counts
 from beamvec.embeddings.settings import Settings
 from beamvec.embeddings.unlisted import Unlisted
 from beamvec.errors import InputError
@@ -107,12 +109,13 @@ def _describe_output(request: Request) -> str:
         return "holds a run that was killed while it was published, which would be finished first"
     if found.state is FolderState.UNFINISHED:
         files = storage.list_files(config.layout.chunks)
-        chunks = sum(is_chunk_name(path.rpartition("/")[2]) for path in files)
-        return f"holds an unfinished run, from whose {chunks:,} finished chunks it would go on"
-    images = found.run.counts.embeddings if found.run else 0
-    failed = found.run.counts.failures if found.run else 0
+        count = sum(is_chunk_name(path.rpartition("/")[2]) for path in files)
+        chunks = counted(count, "finished chunk")
+        return f"holds an unfinished run, from whose {chunks} it would go on"
+    counts = found.run.counts if found.run else Counts()
+    rows = f"{counted(counts.embeddings, 'embedding')} and {counted(counts.failures, 'failure')}"
     then = {
         "append": "what it lacks would be added, and its failures tried again",
         "overwrite": "which would be replaced",
     }.get(config.asked, "to which nothing would be done, if the input is still the same")
-    return f"holds a dataset of {images:,} embeddings and {failed:,} failures: {then}"
+    return f"holds a dataset of {rows}: {then}"

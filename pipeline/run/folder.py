@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from beamvec.embeddings.layout import TABLE_DIRS, FolderState, Layout
+from beamvec.embeddings.layout import OWN_DIRS, TABLE_DIRS, FolderState, Layout
 from beamvec.embeddings.run_record import MAX_BYTES, RunRecord
 from beamvec.embeddings.settings import Settings
 from beamvec.errors import BeamvecError, OutputError
@@ -115,6 +115,16 @@ def find_output(layout: Layout, settings: Settings, overwrite: bool) -> FoundOut
     return _accept(layout, _look(layout), settings, overwrite)
 
 
+def _refuse_inside(layout: Layout) -> None:
+    """Refuse a folder of another dataset: what reads its tables would read both."""
+    above, _, name = layout.path.rpartition("/")
+    if name in OWN_DIRS and storage.exists(Layout(above).success_file):
+        raise OutputError(
+            f"`output={layout.path}` is a folder of the dataset {above}; choose another `output`, "
+            "or that one"
+        )
+
+
 def _look(layout: Layout) -> FoundOutput:
     with _output_errors(f"cannot read `output={layout.path}`"):
         is_marked = storage.exists(layout.success_file)
@@ -127,6 +137,7 @@ def _look(layout: Layout) -> FoundOutput:
     if claim is not None:
         return FoundOutput(FolderState.UNFINISHED, None, claim)
     _refuse_foreign(layout, run)
+    _refuse_inside(layout)
     return FoundOutput(FolderState.EMPTY)
 
 

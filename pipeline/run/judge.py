@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 
+from beamvec.embeddings.counted import counted
 from beamvec.embeddings.run_record import RunRecord
 from beamvec.errors import TooManyFailuresError
 from beamvec.pipeline.run.config import ExtractConfig
@@ -17,9 +18,9 @@ def judge(record: RunRecord, config: ExtractConfig) -> RunRecord:
     if ratio <= config.max_failure_ratio:
         return record
     top = "; ".join(record.describe_failures()[:3]) or "no image"
-    folders = f"; {unread:,} folders could not be read" if unread else ""
+    folders = f"; {counted(unread, 'folder')} could not be read" if unread else ""
     raise TooManyFailuresError(
-        f"{counts.failures:,} of {counts.inputs:,} images failed ({ratio:.2%}), more than "
+        f"{counts.failures:,} of {counted(counts.inputs, 'image')} failed ({ratio:.2%}), more than "
         f"`max_failure_ratio={config.max_failure_ratio}` allows: {top}{folders}; "
         f"`beamvec failures {shlex.quote(config.output)}` says which and why, as do the files of "
         f"{config.layout.table('failures')}",

@@ -11,6 +11,7 @@ from importlib.metadata import version
 import apache_beam as beam
 
 from beamvec import __version__
+from beamvec.embeddings.counted import counted
 from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
 from beamvec.embeddings.run_record import RunRecord, Timings
 from beamvec.embeddings.settings import Settings
@@ -134,6 +135,8 @@ def run_extraction(
     except KeyboardInterrupt:
         observer.leave(workers.local)
         raise
+    finally:
+        examination.wait()
     return judge(record, config)
 
 
@@ -322,22 +325,23 @@ def _confirm(config: ExtractConfig, found: FoundOutput, observer: Observer) -> R
     if f"{now.input_digest:064x}" != run.input.digest:
         if run.appended:
             raise OutputError(
-                f"{config.output} holds a dataset that was appended to: {run.counts.inputs:,} "
-                f"images in all, {now.inputs:,} in this input; `append=True` adds what it lacks, "
-                "if anything; replace it with `overwrite=True`, or choose another `output`"
+                f"{config.output} holds a dataset that was appended to: "
+                f"{counted(run.counts.inputs, 'image')} in all, {now.inputs:,} in this input; "
+                "`append=True` adds what it lacks, if anything; replace it with "
+                "`overwrite=True`, or choose another `output`"
             )
         limits = f"{_name_limit(run.input.limit)} then, {_name_limit(config.source.limit)} now, "
         raise OutputError(
             f"{config.output} holds a finished dataset of another input: "
-            f"{run.counts.inputs:,} images then, {now.inputs:,} now, "
+            f"{counted(run.counts.inputs, 'image')} then, {now.inputs:,} now, "
             + (limits if run.input.limit != config.source.limit else "")
             + "or files that have changed; add what is new with `append=True`, replace the dataset "
             "with `overwrite=True`, or choose another `output`"
         )
-    failed = run.counts.failures
+    failed = counted(run.counts.failures, "image")
+    again = f", but {failed} failed: `append=True` tries them again" if run.counts.failures else ""
     observer.conclude(
-        f"{config.output} is finished already: same input, same settings; nothing to do"
-        + (f", but {failed:,} images failed: `append=True` tries them again" if failed else "")
+        f"{config.output} is finished already: same input, same settings; nothing to do{again}"
     )
     return run
 

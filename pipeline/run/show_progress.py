@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from beamvec.embeddings.counted import counted
 from beamvec.pipeline.run.pace import Pace
 from beamvec.pipeline.run.progress import ChunkWatcher, Progress
 from beamvec.pipeline.status import count_columns
@@ -103,7 +104,7 @@ def describe_status(status: Progress, pace: Pace) -> str:
     """
     if status.total is None:
         return status.phase
-    return f"{status.done:,} of {status.total:,} images, {describe_pace(status, pace)}"
+    return f"{status.done:,} of {counted(status.total, 'image')}, {describe_pace(status, pace)}"
 
 
 def describe_pace(status: Progress, pace: Pace, is_short: bool = False) -> str:

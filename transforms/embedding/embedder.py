@@ -19,7 +19,7 @@ from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.decoding.resize import Resizer, choose_resizer, make_resizing
 from beamvec.transforms.embedding.int8 import prepare_int8
 from beamvec.transforms.files.readers import FILES
-from beamvec.transforms.files.storage import ReadResult
+from beamvec.transforms.files.storage import ReadResult, is_local
 from beamvec.transforms.inference.config import (
     DEFAULT_BATCH_SIZE,
     DEFAULT_MODEL,
@@ -84,9 +84,9 @@ class Embedder:
         with its EXIF orientation applied.
 
         Args:
-            images: one image or several, each a path or URI, the bytes of a file, a Pillow image,
-                or an array uint8 [H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA. An array uint8
-                [N, H, W, 3] is N images.
+            images: one image or several, each a path (`~` is the home) or URI, the bytes of a
+                file, a Pillow image, or an array uint8 [H, W, 3] RGB, [H, W] grey or [H, W, 4]
+                RGBA. An array uint8 [N, H, W, 3] is N images.
 
         Returns:
             float32 [N, D], in order; [1, D] for one image.
@@ -148,7 +148,8 @@ def _as_list(images: AnyImage | Sequence[AnyImage]) -> Sequence[AnyImage]:
 def _to_source(image: AnyImage) -> str | bytes:
     """Return a path or URI, or the bytes of a file that shows the same."""
     if isinstance(image, (str, os.PathLike)):
-        return os.fspath(image)
+        path = os.fspath(image)
+        return os.path.expanduser(path) if is_local(path) else path
     if isinstance(image, (bytes, bytearray, memoryview)):
         return bytes(image)
     from PIL import Image

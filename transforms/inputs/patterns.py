@@ -220,6 +220,6 @@ def _explain_no_match(pattern: str, output: str) -> str:
     known = " ".join(sorted(IMAGE_EXTENSIONS))
     left_out = [found for found in list_pattern(pattern, output) if isinstance(found, Unlisted)]
     total = sum(left_out, Unlisted())
-    there = f"; there are {total.describe_files()}" if total.files else ""
+    there = f"; {total.describe_files()}" if total.files else ""
     unread = f"; {total.describe_folders()}" if total.folders else ""
     return f"`input={pattern}`: no images in this folder (looked for {known}){there}{unread}"
