@@ -11,11 +11,10 @@ from importlib.metadata import version
 import apache_beam as beam
 
 from beamvec import __version__
-from beamvec.embeddings.counted import counted
 from beamvec.embeddings.layout import RUN_FILE, FolderState, Layout
 from beamvec.embeddings.run_record import RunRecord, Timings
 from beamvec.embeddings.settings import Settings
-from beamvec.errors import OutputError, PipelineError
+from beamvec.errors import PipelineError
 from beamvec.pipeline.run.ahead import Ahead
 from beamvec.pipeline.run.belongings import clear_work
 from beamvec.pipeline.run.claim import Claim, read_claim
@@ -34,6 +33,7 @@ from beamvec.pipeline.run.hold import Hold
 from beamvec.pipeline.run.int8 import Int8Run, choose_int8, keep_int8, use_int8
 from beamvec.pipeline.run.judge import judge
 from beamvec.pipeline.run.lock import check_held, hold_output
+from beamvec.pipeline.run.nothing_to_do import confirm, has_leftovers, is_nothing_to_do
 from beamvec.pipeline.run.observer import Observer
 from beamvec.pipeline.run.progress import Progress
 from beamvec.pipeline.run.publish import forget, publish
@@ -45,12 +45,9 @@ from beamvec.pipeline.run.workers import Workers
 from beamvec.transforms.decoding.limits import Limits
 from beamvec.transforms.decoding.pool import SharedPool
 from beamvec.transforms.embedding.int8 import check_int8
-from beamvec.transforms.files import storage
 from beamvec.transforms.inference.config import ModelConfig
 from beamvec.transforms.inference.model import FeatureModel, load_model
 from beamvec.transforms.inference.registry import ENGINES
-from beamvec.transforms.planning.plan import account_inputs
-from beamvec.transforms.records.images import ImageRef
 
 _PACKAGES = ("apache-beam", "pyarrow", "numpy", "pillow")
 
@@ -112,8 +109,8 @@ def run_extraction(
     config, workers = check_config(config, beam_flags, known_flags, observer.verbose)
     request = settle_request(config, workers)
     config, settings, found = request.config, request.settings, request.found
-    if _nothing_to_do(found, config) and not _has_leftovers(config.layout):
-        return judge(_confirm(config, found, observer), config)
+    if is_nothing_to_do(found, config) and not has_leftovers(config.layout):
+        return judge(confirm(config, found, observer), config)
     decoders = SharedPool(limits=Limits(config.max_file_size, config.max_pixels))
     observer.busy("loading the model")
     check_reachable(workers.options)
@@ -173,8 +170,8 @@ def _run_holding(job: Job, hold: Hold, observer: Observer) -> RunRecord:
     elif hold.previous and hold.previous.done and found.run and _is_run_of(found.run, job):
         clear_work(layout)  # Killed when nothing was left to do but to free the folder.
         return found.run
-    if _nothing_to_do(found, config):
-        return _confirm(config, found, observer)
+    if is_nothing_to_do(found, config):
+        return confirm(config, found, observer)
     if found.claim and not found.can_go_on(_describe(job, found)):
         observer.tell(f"{layout.path}: an unfinished run of other settings is dropped")
     for note in (*found.notes, *config.source.notes):
@@ -303,48 +300,3 @@ def _is_run_of(record: RunRecord, job: Job) -> bool:
     return (latest.settings, latest.input) == (job.settings, named) and (
         is_append == job.config.append
     )
-
-
-def _nothing_to_do(found: FoundOutput, config: ExtractConfig) -> bool:
-    """Tell whether the dataset is finished, if the input is still the same."""
-    return found.is_finished and not (config.overwrite or config.append)
-
-
-def _has_leftovers(layout: Layout) -> bool:
-    """Tell whether a run was killed after its dataset was finished, or is just about to end."""
-    return storage.exists(layout.lock_file) or bool(storage.list_files(layout.chunks))
-
-
-def _confirm(config: ExtractConfig, found: FoundOutput, observer: Observer) -> RunRecord:
-    """Return the record of a finished dataset, if the input is still the same."""
-    assert found.run is not None
-    run = found.run
-    if not found.claim:  # Else they are of half an append, or of what is to replace the dataset.
-        clear_work(config.layout)
-    now = account_inputs(ref for ref in config.source.list_all() if isinstance(ref, ImageRef))
-    if f"{now.input_digest:064x}" != run.input.digest:
-        if run.appended:
-            raise OutputError(
-                f"{config.output} holds a dataset that was appended to: "
-                f"{counted(run.counts.inputs, 'image')} in all, {now.inputs:,} in this input; "
-                "`append=True` adds what it lacks, if anything; replace it with "
-                "`overwrite=True`, or choose another `output`"
-            )
-        limits = f"{_name_limit(run.input.limit)} then, {_name_limit(config.source.limit)} now, "
-        raise OutputError(
-            f"{config.output} holds a finished dataset of another input: "
-            f"{counted(run.counts.inputs, 'image')} then, {now.inputs:,} now, "
-            + (limits if run.input.limit != config.source.limit else "")
-            + "or files that have changed; add what is new with `append=True`, replace the dataset "
-            "with `overwrite=True`, or choose another `output`"
-        )
-    failed = counted(run.counts.failures, "image")
-    again = f", but {failed} failed: `append=True` tries them again" if run.counts.failures else ""
-    observer.conclude(
-        f"{config.output} is finished already: same input, same settings; nothing to do{again}"
-    )
-    return run
-
-
-def _name_limit(limit: int | None) -> str:
-    return "no `limit`" if limit is None else f"`limit={limit}`"
