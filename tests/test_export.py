@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -56,6 +57,20 @@ def test_a_result_that_differs_ends_with_3_and_is_removed(
     assert main(["model", "export", keras_file, str(tmp_path / "m")]) == 3
     assert "does not give what the original gives" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("at", [8, 10, 16, 42])
+def test_a_damaged_file_ends_with_2(keras_file, tmp_path, capsys, at):
+    """In what the directory says of the configuration: flags, method, CRC and place."""
+    damaged = bytearray(Path(keras_file).read_bytes())
+    entry = damaged.rindex(b"PK\x01\x02", 0, damaged.rindex(b"config.json"))
+    damaged[entry + at] ^= 1
+    (tmp_path / "damaged.keras").write_bytes(damaged)
+    assert main(["model", "export", str(tmp_path / "damaged.keras"), str(tmp_path / "m")]) == 2
+    error = capsys.readouterr().err
+    assert "damaged.keras is no .keras file that can be read" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize(

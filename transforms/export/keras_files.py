@@ -15,6 +15,7 @@ from beamvec.model_spec import ModelSpec
 from beamvec.transforms.export.compare import Exported
 from beamvec.transforms.export.keras_layers import cut_off, takes_bytes
 from beamvec.transforms.export.saved_model import import_keras, save_model
+from beamvec.transforms.files.zip_damage import ZIP_DAMAGES
 from beamvec.transforms.inference.model_files import first_line
 
 UNKNOWN_PIXELS = (
@@ -68,7 +69,7 @@ def _load(keras: Any, file: str, trust_model: bool) -> Any:
     try:
         with zipfile.ZipFile(file) as archive:
             config = json.loads(archive.read("config.json"))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+    except (OSError, *ZIP_DAMAGES) as error:
         raise ModelError(f"{file} is no .keras file that can be read: {error}") from error
     lambdas = sorted(set(_find_lambdas(config)))
     if lambdas and not trust_model:

@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import zipfile
-import zlib
 from dataclasses import dataclass
 
 from beamvec.embeddings.fidelity import Fidelity
@@ -20,12 +19,9 @@ from beamvec.errors import DatasetError, ModelError
 from beamvec.model_spec import ModelSpec
 from beamvec.transforms.files import storage
 from beamvec.transforms.files.once import OncePerContent
+from beamvec.transforms.files.zip_damage import ZIP_DAMAGES
 
 _GRAPH, _WEIGHTS, _NOTES = "model.xml", "model.bin", "int8.json"
-
-# What `zipfile` makes of single bits that have changed. `RuntimeError`: methods that it does not
-# know, and encryption.
-_DAMAGES = (zipfile.BadZipFile, EOFError, RuntimeError, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -103,6 +99,6 @@ def read_int8(path: str, sha256: str = "") -> Int8File:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             graph, weights, notes = map(archive.read, (_GRAPH, _WEIGHTS, _NOTES))
         told = parse(_Notes, load_object(notes, path), path)
-    except (OSError, ValueError, KeyError, DatasetError, *_DAMAGES) as error:
+    except (OSError, DatasetError, *ZIP_DAMAGES) as error:
         raise ModelError(f"cannot use the int8 model {path}: {error}") from error
     return Int8File(graph, weights, told.spec, told.fidelity)

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from beamvec.transforms.files.ranges import Range, RangedFile, buffered, read_ranges
 from beamvec.transforms.files.storage import ReadResult
+from beamvec.transforms.files.zip_damage import ZIP_DAMAGES
 from beamvec.transforms.inputs.containers import (
     Containers,
     DamagedContainerError,
@@ -107,7 +108,7 @@ def _read_directory(file: RangedFile) -> Iterator[tuple[str, _Place]]:
         with buffered(file) as source, zipfile.ZipFile(source) as archive:
             members = sorted(archive.infolist(), key=lambda info: info.header_offset)
             ends = [info.header_offset for info in members[1:]] + [archive.start_dir]
-    except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError, struct.error) as error:
+    except ZIP_DAMAGES as error:
         raise DamagedContainerError(f"no directory at its end: {error}") from error
     for info, end in zip(members, ends, strict=True):
         if not info.is_dir():
