@@ -90,6 +90,5 @@ def _headline(groups: list[Group], rows: int, threshold: float) -> str:
     return (
         f"{found.members:,} of {rows:,} images are in {counted(len(groups), 'group')} (cosine of "
         f"at least {threshold:g}); {found.copies:,} are copies of others, {found.near:,} near "
-        "copies; "
-        f"without them {format_size(found.size_bytes)} less"
+        f"copies; without them {format_size(found.size_bytes)} less"
     )
