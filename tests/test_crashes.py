@@ -15,7 +15,7 @@ from beamvec.embeddings import open_dataset
 from beamvec.pipeline.run import lease
 from object_stores import STORES, enter, leave
 
-MOMENTS = 8
+MOMENTS = 5
 """Of each kind of run, spread over it; `BEAMVEC_CRASHES=all` kills before every operation."""
 
 LENIENT = ("--max-failure-ratio", "1", "--chunk-size", "8", "--direct_num_workers=1")
@@ -122,7 +122,7 @@ def test_a_run_killed_at_any_moment_on_a_store(
     with Crash(output).watch() as crash:
         assert extract(*command, output=output) == 0
     expected = describe_stored(server)
-    step = 1 if os.environ.get("BEAMVEC_CRASHES") == "all" else max(1, crash.count // 4)
+    step = 1 if os.environ.get("BEAMVEC_CRASHES") == "all" else max(1, crash.count // 3)
     for at in sorted({*range(0, crash.count, step), *range(crash.count - 3, crash.count)}):
         start()
         with Crash(output, at).watch():

@@ -63,7 +63,8 @@ def extract(store, *flags: str, **replaced: str) -> int:
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     root = f"{store.scheme}://{BUCKET}"
     words = [word.format(root) for word in [*words, *flags]]
-    return main(["extract", "--max-failure-ratio", "1", *words])
+    # Where it takes long, progress would be among what is on standard error.
+    return main(["extract", "--quiet", "--max-failure-ratio", "1", *words])
 
 
 def rows(contents: dict[str, bytes], table: str) -> list[dict]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import samples
-from beamvec.transforms.decoding.decode import decode_chunk
+from beamvec.transforms.decoding.decode import LEAST_PARCEL_BYTES, PARCEL_BYTES, decode_chunk
 from beamvec.transforms.decoding.decoder import Decoder
 from beamvec.transforms.decoding.pixels import decode_image
 from beamvec.transforms.decoding.pool import DecoderPool
@@ -116,7 +116,7 @@ def test_large_files_are_sent_one_by_one_also_where_nobody_has_told_their_size(
     asked = note_parcels(monkeypatch)
     large, small = tmp_path / "large.jpg", tmp_path / "small.jpg"
     samples.make_image(1).save(small)
-    large.write_bytes(small.read_bytes() + bytes(300_000))
+    large.write_bytes(small.read_bytes() + bytes(PARCEL_BYTES))
     files = [large, large, *[small] * 5, large]
     refs = tuple(ImageRef(str(file), file.stat().st_size if knows_size else None) for file in files)
     pool = DecoderPool(1)
@@ -125,6 +125,22 @@ def test_large_files_are_sent_one_by_one_also_where_nobody_has_told_their_size(
     pool.close()
     assert len(decoded.images) == len(files)
     assert sorted(asked) == [1, 1, 6]
+
+
+def test_towards_the_end_of_a_chunk_decoders_are_sent_less(tmp_path, monkeypatch):
+    """One that had as much as before would be busy with it when the others have nothing to do."""
+    asked = note_parcels(monkeypatch)
+    file = tmp_path / "a.jpg"
+    samples.make_image(1).save(file)
+    file.write_bytes(file.read_bytes() + bytes(LEAST_PARCEL_BYTES // 2))
+    refs = (ImageRef(str(file), file.stat().st_size),) * 64
+    pool = DecoderPool(2)
+    with ThreadPoolExecutor(1) as threads:
+        decode_chunk(Chunk(0, 0, "", refs), Resizing(16), threads, pool)
+    pool.close()
+    assert sum(asked) == len(refs)
+    assert asked == sorted(asked, reverse=True)
+    assert asked[0] > 8 > 2 >= asked[-1]
 
 
 def test_a_decoder_cannot_take_memory_away_from_its_parent():

@@ -133,8 +133,17 @@ def main() -> None:
 
     If that is killed nobody else removes the folder.
     """
-    folder = Path(sys.argv[1])
-    end_with(int(sys.argv[2]), lambda: shutil.rmtree(folder, ignore_errors=True))
+    folder, parent = Path(sys.argv[1]), int(sys.argv[2])
+    end_with(parent, lambda: shutil.rmtree(folder, ignore_errors=True))
+    try:
+        _quantize_in(folder)
+    finally:
+        # It may be over, or have failed as nobody reads what it prints, before the next look.
+        if os.getppid() != parent:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _quantize_in(folder: Path) -> None:
     files, said = pickle.loads((folder / _ORDER).read_bytes())
     calibration, compared = (
         np.load(folder / name, mmap_mode="r") for name in (_CALIBRATION, _COMPARED)
