@@ -19,6 +19,7 @@ from beamvec.model_spec import ModelSpec
 from beamvec.pipeline.pages.page import check_page, render, write_page
 from beamvec.pipeline.terminal import busy, show, show_json
 from beamvec.transforms.decoding.resize import RESIZERS, Resizer, choose_resizer
+from beamvec.transforms.files.storage import is_local
 from beamvec.transforms.inference.config import DEFAULT_MODEL
 from beamvec.transforms.inference.engine import PRECISIONS, Precision
 from beamvec.transforms.inference.registry import ENGINES
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         names, rows = args.uri, dataset.find_rows(args.uri)
         queries = dataset.take(rows).vectors
     else:
-        args.image = [path if "://" in path else os.path.expanduser(path) for path in args.image]
+        args.image = [os.path.expanduser(path) if is_local(path) else path for path in args.image]
         names, rows = args.image, [-1] * len(args.image)
         busy("loading the model")
         queries = embed_images(dataset, args.image, args.model, args.trust_model)

@@ -35,7 +35,7 @@ def main() -> None:
     """Serve the connection whose file descriptor the command line names."""
     decoder, *numbers = sys.argv[1:]
     descriptor, shared, parent, *limits = map(int, numbers)
-    _end_as_soon_as(parent)
+    _end_at_once_with(parent)
     # `max_pixels` is the limit here. Pillow's own is taken away here as it is global, and this
     # process is ours alone.
     Image.MAX_IMAGE_PIXELS = None
@@ -49,7 +49,7 @@ def main() -> None:
             _serve(connection, shared, decode, Limits(*limits))
 
 
-def _end_as_soon_as(parent: int) -> None:
+def _end_at_once_with(parent: int) -> None:
     """Have this process end soon after its parent, whatever it is busy with.
 
     Standard input is a pipe from the parent. When that end closes, Linux sends SIGIO, which ends a
